@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
+# The steps of a target run one after the other and the first that fails ends it, whatever -j says.
+.NOTPARALLEL:
+
+heading = printf '\n\033[1m== %s ==\033[0m\n' '$(1)'
 
 .PHONY: help
 help: ## Show this help
@@ -13,11 +17,61 @@ help: ## Show this help
 .PHONY: venv
 venv: $(STAMP) ## Make .venv and install everything, pinned (only when something changed)
 
+# PYTHON=python3.11 chooses another Python for a venv that is not there yet.
 # The stamp is written last: an installation that was interrupted is repeated. A venv whose Python is gone is made anew.
 # Dependency groups need a newer pip than the one a new venv comes with.
 $(STAMP): pyproject.toml constraints.txt
-	@$(BIN)/python -c '' 2>/dev/null || { python=$$(scripts/python) && "$$python" -m venv --clear $(VENV); }
+	@$(BIN)/python -c '' 2>/dev/null || \
+		{ python=$${PYTHON:-$$(scripts/python)} && "$$python" -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt \
 		--group demo --group test --group lint --editable '.[all]'
 	@touch $@
+
+.PHONY: demo
+demo: venv ## Run the test project: web server and workers until Ctrl-C (ARGS=--once: do the work, check it, leave)
+	@$(BIN)/python -m testproject.demo $(ARGS)
+
+.PHONY: test
+test: services lint typecheck migrations ## Run everything: services, lint, types, migrations, tests (PYTEST_ARGS='-k name')
+	@$(call heading,Tests)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: venv ## Check style, format and who imports whom
+	@$(call heading,Lint)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/djlint --check --lint --quiet django_tasks_q testproject
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: typecheck
+typecheck: venv ## Check types
+	@$(call heading,Types)
+	$(BIN)/mypy
+
+# Not through manage.py: that one may only say what the test project needs.
+.PHONY: migrations
+migrations: venv
+	@$(call heading,Migrations)
+	$(BIN)/django-admin makemigrations --check --dry-run --settings testproject.settings --pythonpath .
+
+.PHONY: format
+format: venv ## Format the code and repair what can be repaired
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/djlint --reformat --quiet django_tasks_q testproject
+
+.PHONY: bench
+bench: venv services ## Measure, with peers beside it (ARGS names what to measure)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: services
+services: venv ## Start (as root: install) the servers that the tests need, where none answers
+	@$(call heading,Services)
+	@$(BIN)/python scripts/services.py
+
+.PHONY: clean
+clean: ## Remove what tools and builds left (not .venv)
+	rm -rf build dist htmlcov .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
