@@ -150,7 +150,8 @@ def postgres_cluster(port: int) -> tuple[str, str] | None:
 def make_postgres_cluster(port: int) -> tuple[str, str]:
     version = max((path.name for path in Path("/usr/lib/postgresql").iterdir()), key=float)
     name = f"django_tasks_q_{port}"
-    run("pg_createcluster", "--port", str(port), version, name, "--", "--auth-host=trust", "--encoding=UTF8")
+    options = ("--auth-local=peer", "--auth-host=trust", "--encoding=UTF8")
+    run("pg_createcluster", "--port", str(port), version, name, "--", *options)
     return version, name
 
 
