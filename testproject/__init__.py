@@ -1,0 +1,1 @@
+"""The demo, and the Django project the tests run in."""

@@ -1,0 +1,117 @@
+"""The processes that the demo starts, and their certain end.
+
+Each child leads a process group of its own: a Ctrl-C in the terminal reaches only the demo, which then stops the groups
+in order, gently first.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from testproject.demo.problem import Problem
+
+GENTLE_SECONDS = 7.0  # the workers are told to take no more than 5
+LOG_LINES = 12
+
+
+class Stop:
+    """Ctrl-C, TERM and HUP, as something to wait for: a signal never interrupts a step half-way."""
+
+    def __init__(self) -> None:
+        self._received = threading.Event()
+        self.signal_number: int | None = None
+        signal.signal(signal.SIGINT, self._receive)
+        signal.signal(signal.SIGTERM, self._receive)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants the demo to live on
+            signal.signal(signal.SIGHUP, self._receive)
+
+    def _receive(self, signal_number: int, frame: FrameType | None) -> None:
+        self.signal_number = self.signal_number or signal_number
+        self._received.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait that long, or until somebody wants the demo to end (then true)."""
+        return self._received.wait(seconds)
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signal_number if self.signal_number else 0
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process, the leader of its group, and where it writes."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def signal_group(self, signal_number: int) -> bool:
+        """Signal everyone who is left in the group; false when nobody is (signal 0 only asks)."""
+        self.process.poll()  # reaps the leader, which would count as a member until then
+        try:
+            os.killpg(self.process.pid, signal_number)
+        except (ProcessLookupError, PermissionError):  # macOS says "permission" of a group of zombies
+            return False
+        return True
+
+    def last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return "\n".join([f"  The last lines of {self.log}:", *(f"  | {line}" for line in lines)])
+
+
+class Children:
+    """All of them are gone when the `with` block is left, whatever happened in it."""
+
+    def __init__(self, root: Path, log_directory: Path) -> None:
+        self._root = root
+        self._log_directory = log_directory
+        self._children: list[Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def start(self, name: str, *command: str) -> None:
+        """Start `manage.py <command>`."""
+        log = self._log_directory / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-u", "manage.py", *command],
+                cwd=self._root,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._children.append(Child(name, process, log))
+
+    def check(self) -> None:
+        """None of them ends before the demo does."""
+        for child in self._children:
+            if child.process.poll() is not None:
+                code = child.process.returncode
+                raise Problem(f"{child.name} ended by itself (exit code {code}).\n{child.last_words()}")
+
+    def last_words(self) -> str:
+        return "\n".join(child.last_words() for child in self._children)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Ask the leaders, who know how to end their own; kill whoever is left after that."""
+        for child in self._children:
+            child.process.terminate()
+        self._wait_until_gone()
+        for child in self._children:
+            child.signal_group(signal.SIGKILL)
+        self._wait_until_gone()
+
+    def _wait_until_gone(self) -> None:
+        end = time.monotonic() + GENTLE_SECONDS
+        while any(child.signal_group(0) for child in self._children) and time.monotonic() < end:
+            time.sleep(0.05)

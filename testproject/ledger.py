@@ -1,0 +1,64 @@
+"""What really ran, written by the actors themselves: the truth outside the engine.
+
+When the environment variable `DTQ_LEDGER` names a file, every run of an actor appends one line when it starts and one when
+it ends or fails. A process that dies in between leaves a start without an end, which is just what happened.
+"""
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from django_tasks_q import get_message_id, get_retry_count
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PATH_VARIABLE = "DTQ_LEDGER"
+
+
+def write(event: str, actor_name: str) -> None:
+    """Append one line about the message that runs in this thread, if there is a ledger."""
+    path = os.environ.get(PATH_VARIABLE)
+    if path:
+        _append(path, _line(event, actor_name))
+
+
+def recorded(function: Callable[P, R]) -> Callable[P, R]:
+    """Write the start and the end (or the failure) of each run; goes below `@actor`."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        write("start", function.__name__)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException:
+            write("fail", function.__name__)
+            raise
+        write("end", function.__name__)
+        return result
+
+    return run
+
+
+def _line(event: str, actor_name: str) -> bytes:
+    entry = {
+        "id": get_message_id(),
+        "attempt": get_retry_count(),
+        "pid": os.getpid(),
+        "event": event,
+        "at": time.monotonic_ns(),
+        "actor": actor_name,
+    }
+    return json.dumps(entry).encode() + b"\n"
+
+
+def _append(path: str, line: bytes) -> None:
+    """One write on an appending descriptor: lines of many processes never mix, and a kill never leaves half of one."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The demo: a small library is read, and its words are counted, by actors."""

@@ -1,0 +1,5 @@
+"""Where the engine finds the misbehaving actors: it imports the `tasks` module of every installed app."""
+
+from testproject import misbehave
+
+__all__ = ["misbehave"]
