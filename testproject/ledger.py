@@ -1,7 +1,7 @@
 """What really ran, written by the actors themselves: the truth outside the engine.
 
-When the environment variable `DTQ_LEDGER` names a file, every run of an actor appends one line when it starts and one when
-it ends or fails. A process that dies in between leaves a start without an end, which is just what happened.
+When the environment variable `DTQ_LEDGER` names a file, every run of an actor appends one line when it starts and
+one when it ends or fails. A process that dies in between leaves a start without an end, which is just what happened.
 """
 
 import functools

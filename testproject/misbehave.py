@@ -224,7 +224,7 @@ def wait_for_socket(seconds: float) -> None:
 
 @misbehaving
 def hold_gil(seconds: float) -> None:
-    """Hold the GIL all the time in a C call that does not give it up: no other thread of this process runs meanwhile."""
+    """Hold the GIL all the time, in a C call that does not give it up: no other thread of the process runs."""
     libc = ctypes.PyDLL(None)
     end = time.monotonic() + seconds
     # poll() without descriptors just waits; a signal ends it early, so it goes on for what is left.

@@ -1,1 +1,1 @@
-"""`python -m testproject.demo`: the library with a web server and workers, ready to look at; or, with --once, checked."""
+"""`python -m testproject.demo`: the library with a web server and workers, to look at or (--once) to be checked."""

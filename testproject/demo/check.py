@@ -1,4 +1,4 @@
-"""Compare three things that know nothing of each other: the engine's records, the actors' ledger, the library's tables."""
+"""Compare three accounts that know nothing of each other: the engine's, the actors' (the ledger), the library's."""
 
 import json
 from collections import Counter, defaultdict
@@ -70,7 +70,12 @@ def _is_utf8(data: bytes) -> bool:
 def check(ledger_path: Path) -> Report:
     records = list(MessageRecord.objects.order_by("created_at"))
     ledger = read_ledger(ledger_path)
-    problems = [*_wrong_counts(records), *_wrong_messages(records, ledger), *_unknown_runs(records, ledger), *_wrong_books()]
+    problems = [
+        *_wrong_counts(records),
+        *_wrong_messages(records, ledger),
+        *_unknown_runs(records, ledger),
+        *_wrong_books(),
+    ]
     return Report(records, ledger, problems)
 
 

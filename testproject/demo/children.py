@@ -102,7 +102,9 @@ class Children:
     def last_words(self) -> str:
         return "\n".join(child.last_words() for child in self._children)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Ask the leaders, who know how to end their own; kill whoever is left after that."""
         for child in self._children:
             child.process.terminate()

@@ -72,7 +72,8 @@ def _lock(book_id: int) -> None:
 def _write_entries(chapter: Chapter, lines_of: dict[str, list[int]]) -> None:
     chapter.entries.all().delete()
     Entry.objects.bulk_create(
-        Entry(chapter=chapter, word=word, count=len(lines), lines=sorted(set(lines))) for word, lines in lines_of.items()
+        Entry(chapter=chapter, word=word, count=len(lines), lines=sorted(set(lines)))
+        for word, lines in lines_of.items()
     )
 
 

@@ -5,72 +5,87 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Book',
+            name="Book",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(unique=True)),
-                ('title', models.CharField(max_length=200)),
-                ('author', models.CharField(max_length=200)),
-                ('year', models.IntegerField()),
-                ('word_count', models.IntegerField(default=0)),
-                ('distinct_words', models.IntegerField(default=0)),
-                ('top_words', models.JSONField(default=list)),
-                ('summarised_at', models.DateTimeField(null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(unique=True)),
+                ("title", models.CharField(max_length=200)),
+                ("author", models.CharField(max_length=200)),
+                ("year", models.IntegerField()),
+                ("word_count", models.IntegerField(default=0)),
+                ("distinct_words", models.IntegerField(default=0)),
+                ("top_words", models.JSONField(default=list)),
+                ("summarised_at", models.DateTimeField(null=True)),
             ],
             options={
-                'ordering': ['year'],
+                "ordering": ["year"],
             },
         ),
         migrations.CreateModel(
-            name='Chapter',
+            name="Chapter",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.IntegerField()),
-                ('title', models.CharField(max_length=200)),
-                ('file_name', models.CharField(max_length=200, unique=True)),
-                ('state', models.CharField(choices=[('waiting', 'waiting'), ('indexed', 'indexed'), ('failed', 'failed')], default='waiting', max_length=10)),
-                ('message_id', models.CharField(max_length=64)),
-                ('text', models.TextField(default='')),
-                ('word_count', models.IntegerField(default=0)),
-                ('indexed_at', models.DateTimeField(null=True)),
-                ('indexed_by', models.CharField(default='', max_length=100)),
-                ('book', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='chapters', to='library.book')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.IntegerField()),
+                ("title", models.CharField(max_length=200)),
+                ("file_name", models.CharField(max_length=200, unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("waiting", "waiting"), ("indexed", "indexed"), ("failed", "failed")],
+                        default="waiting",
+                        max_length=10,
+                    ),
+                ),
+                ("message_id", models.CharField(max_length=64)),
+                ("text", models.TextField(default="")),
+                ("word_count", models.IntegerField(default=0)),
+                ("indexed_at", models.DateTimeField(null=True)),
+                ("indexed_by", models.CharField(default="", max_length=100)),
+                (
+                    "book",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="chapters", to="library.book"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['book', 'number'],
+                "ordering": ["book", "number"],
             },
         ),
         migrations.CreateModel(
-            name='Entry',
+            name="Entry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('word', models.CharField(max_length=100)),
-                ('count', models.IntegerField()),
-                ('lines', models.JSONField()),
-                ('chapter', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='entries', to='library.chapter')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("word", models.CharField(max_length=100)),
+                ("count", models.IntegerField()),
+                ("lines", models.JSONField()),
+                (
+                    "chapter",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="entries", to="library.chapter"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'entries',
+                "verbose_name_plural": "entries",
             },
         ),
         migrations.AddConstraint(
-            model_name='chapter',
-            constraint=models.UniqueConstraint(fields=('book', 'number'), name='library_one_chapter_per_number'),
+            model_name="chapter",
+            constraint=models.UniqueConstraint(fields=("book", "number"), name="library_one_chapter_per_number"),
         ),
         migrations.AddIndex(
-            model_name='entry',
-            index=models.Index(fields=['word'], name='library_entry_word'),
+            model_name="entry",
+            index=models.Index(fields=["word"], name="library_entry_word"),
         ),
         migrations.AddConstraint(
-            model_name='entry',
-            constraint=models.UniqueConstraint(fields=('chapter', 'word'), name='library_one_entry_per_word'),
+            model_name="entry",
+            constraint=models.UniqueConstraint(fields=("chapter", "word"), name="library_one_entry_per_word"),
         ),
     ]
