@@ -1,0 +1,112 @@
+"""The demo as people start it: a command in a terminal."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.lifecycle, pytest.mark.slow, pytest.mark.timeout(120)]
+
+READY = "Ctrl-C stops everything"
+COMMAND = [sys.executable, "-m", "testproject.demo"]
+ROOT = Path(__file__).parents[2]
+
+
+def run_demo(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *arguments, "--directory", str(directory)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
+
+
+@contextmanager
+def running_demo(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [*COMMAND, "--directory", str(directory)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+        try:
+            wait_for(demo, READY)
+            yield demo
+        finally:
+            demo.terminate()
+
+
+def wait_for(demo: subprocess.Popen[str], text: str) -> None:
+    assert demo.stdout
+    seen = ""
+    for line in demo.stdout:
+        seen += line
+        if text in line:
+            return
+    pytest.fail(f"the demo ended without saying {text!r}:\n{seen}")
+
+
+def descendants(pid: int) -> set[int]:
+    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parent_of = {int(child): int(parent) for child, parent in map(str.split, table.splitlines())}
+    found: set[int] = set()
+    parents = {pid}
+    while parents := {child for child, parent in parent_of.items() if parent in parents}:
+        found |= parents
+    return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if _exists(pid)}
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_once_does_the_work_and_checks_every_message(tmp_path: Path) -> None:
+    finished = run_demo("--once", directory=tmp_path)
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert re.search(r"^index_chapter +20 +19 +1 +21 ", finished.stdout, re.MULTILINE)
+    assert "33 messages, each checked against its record and the ledger" in finished.stdout
+
+
+def test_once_without_workers_fails_and_says_why(tmp_path: Path) -> None:
+    started = time.monotonic()
+    finished = run_demo("--once", "--no-worker", directory=tmp_path)
+
+    assert finished.returncode == 1
+    assert "no worker is running: 1 message is still enqueued (1 import_library enqueued)" in finished.stderr
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_leaves_no_process_behind(tmp_path: Path, signal_number: signal.Signals) -> None:
+    with running_demo(tmp_path) as demo:
+        children = descendants(demo.pid)
+        assert len(children) >= 2
+
+        demo.send_signal(signal_number)
+
+        assert demo.wait(20) == 0
+    assert not alive(children)
+
+
+def test_a_second_start_takes_less_than_15_seconds(tmp_path: Path) -> None:
+    for _ in range(2):
+        started = time.monotonic()
+        with running_demo(tmp_path):
+            seconds = time.monotonic() - started
+    assert seconds < 15
+
+
+def test_only_one_demo_runs_in_a_directory(tmp_path: Path) -> None:
+    with running_demo(tmp_path):
+        finished = run_demo(directory=tmp_path)
+
+    assert finished.returncode == 1
+    assert "another demo is running" in finished.stderr
