@@ -2,6 +2,7 @@
 
 Every message may run more than once (a worker can die between the work and the note that it is done). So each actor
 replaces what an earlier run of it wrote, in one transaction, and the database alone knows whether a book is complete.
+What an actor sends inside such a transaction is part of it, because the broker lives in the same database.
 """
 
 import os
@@ -23,13 +24,10 @@ TOP_WORDS = 8
 @actor
 @recorded
 def import_library() -> None:
-    """Read the catalogue and send one message per chapter.
-
-    The rows and the messages belong to one transaction: either all of them are there afterwards or none.
-    """
+    """Read the catalogue and send one message per chapter: all rows and all messages, or none of them."""
     with transaction.atomic():
         messages = [message for book in catalogue.books() for message in _import_book(book)]
-        send_many(messages, on_commit=True)
+        send_many(messages)
 
 
 def _import_book(entry: catalogue.CataloguedBook) -> list[Message[Any]]:
@@ -88,7 +86,7 @@ def _mark_indexed(chapter: Chapter, text: str, word_count: int) -> None:
 
 def _summarise_when_complete(book_id: int) -> None:
     if not Chapter.objects.filter(book=book_id, state=Chapter.State.WAITING).exists():
-        summarise_book.send_on_commit(book_id)
+        summarise_book.send(book_id)
 
 
 @actor
@@ -98,14 +96,17 @@ def chapter_failed(message_data: dict[str, Any], retry_data: dict[str, Any]) -> 
 
     A message of an earlier import has no say in a chapter that has been sent again since.
     """
-    waiting = Chapter.objects.filter(message_id=message_data["message_id"], state=Chapter.State.WAITING)
-    chapter = waiting.first()
+    mine = Chapter.objects.filter(message_id=message_data["message_id"])
+    chapter = mine.exclude(state=Chapter.State.INDEXED).first()
     if chapter is None:
         return
     with transaction.atomic():
         _lock(chapter.book_id)
-        waiting.update(state=Chapter.State.FAILED, text="", word_count=0)
         chapter.entries.all().delete()
+        chapter.state = Chapter.State.FAILED
+        chapter.text = ""
+        chapter.word_count = 0
+        chapter.save(update_fields=["state", "text", "word_count"])
         _summarise_when_complete(chapter.book_id)
 
 
