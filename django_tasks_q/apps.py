@@ -1,0 +1,38 @@
+"""Django meets the engine: settings become a broker, apps' ``tasks`` become actors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
+
+from . import conf
+from .actor import Actor
+from .broker import get_broker, set_broker_factory
+from .configured import make_broker
+
+set_broker_factory(make_broker)
+
+
+class DjangoTasksQConfig(AppConfig):
+    name = "django_tasks_q"
+    label = "django_tasks_q"
+    verbose_name = _("Background tasks")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Import the actors of every app. No connection is made here."""
+        from . import checks
+
+        checks.register_checks()
+        autodiscover_modules(*conf.get("AUTODISCOVER"))
+        for actor in get_broker().actors.values():
+            _set_app_label(actor)
+
+
+def _set_app_label(actor: Actor[Any, Any]) -> None:
+    config = apps.get_containing_app_config(actor.fn.__module__)
+    if config is not None:
+        actor.app_label = config.label

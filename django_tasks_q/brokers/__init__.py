@@ -1,0 +1,1 @@
+"""The brokers: one room each, none knows another."""

@@ -1,0 +1,19 @@
+"""Django's own database as a broker: nothing to set up, and a send inside ``atomic()`` is part of the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .broker import DatabaseBroker
+
+if TYPE_CHECKING:
+    from ...middleware import Middleware
+
+__all__ = ["DatabaseBroker", "from_url"]
+
+
+def from_url(url: str, middleware: Iterable[Middleware] | None = None, **options: Any) -> DatabaseBroker:
+    """The broker of a ``database://alias`` URL; the alias is a key of ``DATABASES``."""
+    return DatabaseBroker(using=urlsplit(url).netloc or "default", middleware=middleware, **options)

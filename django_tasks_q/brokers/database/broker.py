@@ -1,0 +1,219 @@
+"""The database broker: sending, burying, looking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from ... import changes, clock
+from ...broker import MAX_BATCH, Broker
+from ...capabilities import SAME, Capabilities, Capability
+from ...deliveries import Casualty, Delivery, Judge, Outgoing, QueueCounts, Settlement, WorkerInfo
+from ...errors import DuplicateMessage, QueueNotFound
+from ...events import Event
+from ...mirror import RecordWriter
+from ...models import MessageRecord, Place
+from ...outcomes import HANDED_BACK
+from ...sql import Database
+from .consumer import DatabaseConsumer
+from .queries import PostgreSQL, SQLite, queries_for
+from .settling import Settler
+
+if TYPE_CHECKING:
+    from ...middleware import Middleware
+
+_PLACES = {"ready": Place.READY, "delayed": Place.DELAYED, "in_flight": Place.IN_FLIGHT, "dead": Place.DEAD}
+
+
+class DatabaseBroker(Broker):
+    """Keeps messages in a table of one of the project's databases, and their records with them.
+
+    A send inside ``atomic()`` of that database is part of the transaction: it is there when the transaction commits, and
+    never was when it is rolled back.
+
+    Parameters:
+        using: the alias in ``DATABASES``.
+        middleware: the stack; None for the default one.
+    """
+
+    capabilities = Capabilities(
+        transactional_send=SAME,
+        journal=Capability("none", "the records are written with the change, so there is nothing to catch up with"),
+    )
+
+    def __init__(self, *, using: str = "default", middleware: Iterable[Middleware] | None = None) -> None:
+        super().__init__(middleware)
+        self.using = using
+        self.database = Database(using)
+
+    @property
+    def address(self) -> str:
+        return f"database://{self.using}"
+
+    @cached_property
+    def queries(self) -> SQLite | PostgreSQL:
+        return queries_for(self.database.vendor)
+
+    @cached_property
+    def writer(self) -> RecordWriter:
+        return RecordWriter(self.database)
+
+    @cached_property
+    def settler(self) -> Settler:
+        return Settler(self.database, self.queries, self.writer)
+
+    # Sending
+
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
+        """One transaction, or a part of the caller's: rows, records and the wake-up."""
+        if len(outgoing) == 1:
+            # Nothing was stored when the id is known, so the caller's transaction can go on after the error.
+            with self.database.atomic(savepoint=False):
+                stored = self._store(outgoing)
+            if not stored:
+                raise _duplicate(outgoing)
+            return
+        with self.database.atomic(savepoint=True):
+            if not self._store(outgoing):
+                raise _duplicate(outgoing)
+
+    def _store(self, outgoing: Sequence[Outgoing]) -> bool:
+        stored, events = self.settler.store(outgoing)
+        if stored < len(outgoing):
+            return False
+        if self.writer.write(events) < len(events):
+            self._begin_new_lives(events)
+        self.notify()
+        return True
+
+    def _begin_new_lives(self, events: Sequence[Event]) -> None:
+        """Ids that had a life before: their records are final and take only what belongs to a later one."""
+        ids = [event.message_id for event in events]
+        for message_id, life in MessageRecord.objects.using(self.using).filter(pk__in=ids).values_list("pk", "life"):
+            event = next(event for event in events if event.message_id == message_id)
+            again = changes.reborn(event, life + 1)
+            if self.writer.write([again]):
+                self.database.count(self.queries.new_life, (again.life, message_id))
+
+    def notify(self) -> None:
+        """Wake workers that wait for PostgreSQL; on SQLite they see the change itself."""
+        if isinstance(self.queries, PostgreSQL):
+            self.database.rows(self.queries.notify)
+
+    # Consuming
+
+    def consume(self, worker: WorkerInfo) -> DatabaseConsumer:
+        for queue_name in worker.queues:
+            if queue_name not in self.queues:
+                raise QueueNotFound(f"No queue is called {queue_name!r}.")
+        return DatabaseConsumer(self, worker)
+
+    def renew(self, worker_ids: Sequence[str]) -> None:
+        if worker_ids:
+            self.database.count(self.queries.renew(len(worker_ids)), (self.lease, *worker_ids))
+
+    def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
+        known = {(casualty.message_id, casualty.number): casualty for casualty in casualties}
+        with self.database.transaction():
+            self.database.count(self.queries.unregister, (worker_id,))
+            owned = self.database.rows(self.queries.owned, (worker_id,))
+            for start in range(0, len(owned), MAX_BATCH):
+                self._bury_batch(worker_id, owned[start : start + MAX_BATCH], known, judge)
+            if owned:
+                self.notify()
+        return len(owned)
+
+    def _bury_batch(
+        self,
+        worker_id: str,
+        rows: Sequence[tuple[Any, ...]],
+        known: dict[tuple[str, int], Casualty],
+        judge: Judge,
+    ) -> None:
+        settlements, names = [], {}
+        for row in rows:
+            delivery = Delivery(*row[:9])
+            casualty = known.get((delivery.message_id, delivery.number))
+            if casualty is None:
+                settlements.append(Settlement(delivery, HANDED_BACK))
+            else:
+                outcome = judge(delivery, casualty)
+                settlements.append(changes.buried(delivery, casualty, outcome, clock.wall_ms()))
+                names[delivery.handle] = casualty.kind
+        _, events = self.settler.settle(worker_id, settlements, names)
+        self.writer.write(events)
+
+    def rescue(self, judge: Judge) -> list[str]:
+        gone = [row[0] for row in self.database.rows(self.queries.expired)]
+        gone += [row[0] for row in self.database.rows(self.queries.orphans) if row[0] not in gone]
+        for worker_id in gone:
+            started = [
+                Casualty(row[1], row[4], "lost", row[9], "its worker's lease ran out")
+                for row in self.database.rows(self.queries.owned, (worker_id,))
+                if row[9]
+            ]
+            self.bury(worker_id, started, judge)
+        return gone
+
+    def has_suspects(self) -> bool:
+        return bool(self.database.rows(self.queries.has_suspects))
+
+    # Looking and operating
+
+    def counts(self) -> list[QueueCounts]:
+        found: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in sorted(self.queues)}
+        for queue_name, place, number, oldest, now in self.database.rows(self.queries.counts):
+            found.setdefault(queue_name, {})[place] = (number, max(0, now - oldest))
+        nothing = (0, 0)
+        return [
+            QueueCounts(
+                name,
+                places.get(Place.READY, nothing)[0] + places.get(Place.SUSPECT, nothing)[0],
+                places.get(Place.IN_FLIGHT, nothing)[0],
+                places.get(Place.DELAYED, nothing)[0],
+                places.get(Place.DEAD, nothing)[0],
+                max(places.get(Place.READY, nothing)[1], places.get(Place.SUSPECT, nothing)[1]),
+            )
+            for name, places in found.items()
+        ]
+
+    def peek(
+        self, queue_name: str, state: Literal["ready", "delayed", "in_flight", "dead"] = "ready", limit: int = 100
+    ) -> list[Delivery]:
+        rows = self.database.rows(self.queries.peek(int(_PLACES[state])), (queue_name, limit))
+        return [Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9]) for row in rows]
+
+    def requeue(self, message_ids: Sequence[str]) -> list[str]:
+        requeued: list[str] = []
+        for start in range(0, len(message_ids), MAX_BATCH):
+            batch = list(message_ids[start : start + MAX_BATCH])
+            with self.database.atomic(savepoint=False):
+                rows = self.database.rows(self.queries.requeue(len(batch)), batch)
+                now = clock.wall_ms()
+                self.writer.write([changes.requeued(row[0], now, row[1], row[2]) for row in rows])
+                if rows:
+                    self.notify()
+            requeued += [row[0] for row in rows]
+        return requeued
+
+    def flush(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            raise QueueNotFound(f"No queue is called {queue_name!r}.")
+        with self.database.atomic(savepoint=False):
+            rows = self.database.rows(self.queries.flush, (queue_name,))
+            now = clock.wall_ms()
+            for start in range(0, len(rows), MAX_BATCH):
+                self.writer.write([changes.discarded(row[0], now, *row[1:]) for row in rows[start : start + MAX_BATCH]])
+
+    def check_ready(self) -> None:
+        with self.database.errors():
+            self.database.rows(self.queries.has_suspects)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def _duplicate(outgoing: Sequence[Outgoing]) -> DuplicateMessage:
+    ids = ", ".join(item.message.message_id for item in outgoing[:3])
+    return DuplicateMessage(f"Still waiting, running or dead: {'one of ' if len(outgoing) > 1 else ''}{ids}")

@@ -1,0 +1,187 @@
+"""One worker's side of the database broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ... import changes, clock
+from ...broker import MAX_BATCH, MAX_QUEUES_PER_EXCHANGE, Consumer
+from ...deliveries import Delivery, Exchange, Settlement, Started, WorkerInfo
+from ...errors import BrokerConnectionError
+from ...events import Event
+from ...fairness import quotas
+from ...outcomes import HANDED_BACK
+from .queries import PostgreSQL
+from .wakeup import make_wakeup
+
+if TYPE_CHECKING:
+    from .broker import DatabaseBroker
+
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at what is due and at the worker's own lease, when nothing says that there is more to see."""
+
+BUSY_LOOK_INTERVAL = 0.1
+
+
+class DatabaseConsumer(Consumer):
+    """Settles and claims in one transaction, on a connection that only the I/O thread uses."""
+
+    def __init__(self, broker: DatabaseBroker, worker: WorkerInfo) -> None:
+        self._broker = broker
+        self._database = broker.database
+        self._queries = broker.queries
+        self._worker = worker
+        self._turn = 0
+        self._held: set[tuple[int, int]] = set()
+        self._stranded: list[Delivery] = []
+        self._is_in_doubt = False
+        self._is_fenced = False
+        self._look_at = 0.0
+        self._due_at = float("inf")
+        self._database.count(self._queries.register, (worker.worker_id, broker.lease))
+        self._wakeup = make_wakeup(self._database)
+
+    def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
+        try:
+            if self._is_in_doubt:
+                self._recover()
+            exchange = self._exchange(settlements, room, started)
+        except BrokerConnectionError:
+            self._is_in_doubt = True
+            self._wakeup.close()
+            self._database.close()
+            raise
+        for settlement in settlements:
+            self._held.discard((settlement.delivery.handle, settlement.delivery.number))
+        for delivery in exchange.deliveries:
+            self._held.add((delivery.handle, delivery.number))
+        self._stranded = []
+        return exchange
+
+    def _exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started]) -> Exchange:
+        self._look()
+        if not settlements and not started:
+            return Exchange([*self._stranded, *self._claim(room)], fenced=self._is_fenced)
+        with self._database.transaction():
+            refused, events = self._broker.settler.settle(self._worker.worker_id, settlements)
+            events += self._note_started(started)
+            caused = any(settlement.then for settlement in settlements)
+            deliveries = self._take(room)
+            self._broker.writer.write(events)
+            if caused:
+                self._broker.notify()
+        if refused:
+            self._look_at = 0.0
+        return Exchange([*self._stranded, *deliveries], refused, fenced=self._is_fenced)
+
+    # Claiming
+
+    def _claim(self, room: int) -> list[Delivery]:
+        """Claim without settling. On SQLite a look comes first: it takes no lock, a claim that finds nothing would."""
+        if room <= 0 or self._is_fenced:
+            return []
+        if isinstance(self._queries, PostgreSQL):
+            return self._take(room)
+        if not self._has_work():
+            return []
+        return self._take(room)
+
+    def _has_work(self) -> bool:
+        if self._worker.suspects:
+            return bool(self._database.rows(self._queries.has_suspects))
+        names = list(self._weights())
+        return bool(names) and bool(self._database.rows(self._queries.has_work(len(names)), names)[0][0])
+
+    def _weights(self) -> Any:
+        return self._worker.queues or dict.fromkeys(self._broker.queues, 1)
+
+    def _take(self, room: int) -> list[Delivery]:
+        if room <= 0 or self._is_fenced:
+            return []
+        worker_id = self._worker.worker_id
+        if self._worker.suspects:
+            params: list[Any] = [worker_id, room, worker_id]
+            rows = self._database.rows(self._queries.claim_suspects, params)
+        else:
+            self._turn += 1
+            shares = quotas(self._weights(), room, self._turn, MAX_QUEUES_PER_EXCHANGE)
+            if not shares:
+                return []
+            rows = self._take_shares(worker_id, shares)
+        rows.sort(key=lambda row: (row[9], row[0]))
+        return [Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9]) for row in rows]
+
+    def _take_shares(self, worker_id: str, shares: list[tuple[str, int]]) -> list[tuple[Any, ...]]:
+        if isinstance(self._queries, PostgreSQL):
+            names, numbers = [name for name, _ in shares], [number for _, number in shares]
+            return self._database.rows(self._queries.claim, (worker_id, names, numbers, worker_id))
+        flat = [part for share in shares for part in share]
+        return self._database.rows(self._queries.claim(len(shares)), (worker_id, *flat, worker_id))
+
+    # Looking: what is due, and whether this worker still lives
+
+    def _look(self) -> None:
+        now = clock.monotonic()
+        if now < min(self._look_at, self._due_at):
+            return
+        self._look_at = now + (LOOK_INTERVAL if not self._held else BUSY_LOOK_INTERVAL)
+        self._is_fenced = not self._database.rows(self._queries.is_registered, (self._worker.worker_id,))
+        due_in = self._due_in()
+        if due_in is not None and due_in <= 0:
+            self._promote()
+            due_in = self._due_in()
+        self._due_at = float("inf") if due_in is None else now + max(0.0, due_in / 1000)
+
+    def _due_in(self) -> int | None:
+        """Milliseconds until the next delayed message is due; None when there is none."""
+        row = self._database.rows(self._queries.next_due)[0]
+        return None if row[0] is None else int(row[0])
+
+    def _promote(self) -> None:
+        with self._database.transaction():
+            rows = self._database.rows(self._queries.promote, (MAX_BATCH,))
+            now = clock.wall_ms()
+            self._broker.writer.write([changes.promoted(row[0], now, *row[1:]) for row in rows])
+
+    # Started, doubt, end
+
+    def _note_started(self, started: Sequence[Started]) -> list[Event]:
+        events = []
+        for report in started:
+            delivery = report.delivery
+            params = (report.started_at, delivery.handle, delivery.number, self._worker.worker_id)
+            if self._database.count(self._queries.start, params):
+                events.append(changes.started(report, self._worker.worker_id))
+        return events
+
+    def _recover(self) -> None:
+        """After a lost answer: claims that were made but never seen here are delivered now."""
+        owned = self._database.rows(self._queries.owned, (self._worker.worker_id,))
+        self._stranded = [
+            Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9])
+            for row in owned
+            if (row[0], row[4]) not in self._held
+        ]
+        self._wakeup = make_wakeup(self._database, self._wakeup.waker)
+        self._look_at = 0.0
+        self._is_in_doubt = False
+
+    def wait(self, timeout: float) -> None:
+        until_due = self._due_at - clock.monotonic()
+        if self._wakeup.wait(max(0.0, min(timeout, until_due))):
+            self._look_at = 0.0
+
+    def wake(self) -> None:
+        self._wakeup.waker.wake()
+
+    def close(self, *, give_back: bool = True) -> None:
+        try:
+            if give_back:
+                self._broker.bury(self._worker.worker_id, (), lambda delivery, casualty: HANDED_BACK)
+        finally:
+            self._wakeup.close()
+            self._wakeup.waker.close()
+            self._database.close()
+
+

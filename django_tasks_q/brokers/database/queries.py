@@ -1,0 +1,205 @@
+"""The database broker's statements, for each vendor.
+
+The queue is one table of messages that are not finished, and one of live workers. Contract of the statements a worker
+runs: a claim needs the worker's lease to exist and locks it, so that a burial waits for it or makes it find nothing; a
+settlement names (id, deliveries, owner) and does nothing when they do not fit any more.
+
+``place``: 0 ready, 1 delayed, 2 in flight, 3 dead, 4 suspect; literals, so that the partial indexes are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...models import QueuedMessage, QueueWorker
+
+QUEUE = f'"{QueuedMessage._meta.db_table}"'
+WORKERS = f'"{QueueWorker._meta.db_table}"'
+
+CHANNEL = "django_tasks_q"
+"""Where PostgreSQL tells waiting workers that there is something to fetch."""
+
+_DELIVERY = "id, message_id, queue_name, payload, deliveries, retries, lost, life, enqueued_at"
+_INSERT = "message_id, queue_name, place, priority, due_at, enqueued_at, life, payload"
+_INSERT_DEFAULTS = "owner, deliveries, retries, lost, started_at, dead_reason, died_at"
+_DEFAULTS = "'', 0, 0, 0, 0, '', 0"
+
+
+class Queries:
+    """What both vendors say alike. ``{now}`` is the database's time in epoch milliseconds."""
+
+    now = ""
+    mark = "%s"
+    skip_locked = ""
+
+    def __init__(self) -> None:
+        m = self.mark
+        self.select_now = f"SELECT {self.now}"
+        self.register = (
+            f"INSERT INTO {WORKERS} (worker_id, expires_at) VALUES ({m}, {self.now} + {m}) "
+            "ON CONFLICT (worker_id) DO NOTHING"
+        )
+        self.is_registered = f"SELECT 1 FROM {WORKERS} WHERE worker_id = {m}"
+        self.unregister = f"DELETE FROM {WORKERS} WHERE worker_id = {m}"
+        self.expired = f"SELECT worker_id FROM {WORKERS} WHERE expires_at < {self.now}"
+        self.orphans = (
+            f"SELECT DISTINCT owner FROM {QUEUE} WHERE place = 2 "
+            f"AND owner NOT IN (SELECT worker_id FROM {WORKERS})"
+        )
+        self.owned = f"SELECT {_DELIVERY}, started_at FROM {QUEUE} WHERE place = 2 AND owner = {m}"
+        self.next_due = f"SELECT MIN(due_at) - {self.now} FROM {QUEUE} WHERE place = 1"
+        self.promote = (
+            f"UPDATE {QUEUE} SET place = 0, enqueued_at = {self.now} WHERE place = 1 AND id IN ("
+            f"SELECT id FROM {QUEUE} WHERE place = 1 AND due_at <= {self.now} "
+            f"ORDER BY due_at LIMIT {m}{self.skip_locked}) "
+            "RETURNING message_id, life, retries, deliveries, lost"
+        )
+        self.start = (
+            f"UPDATE {QUEUE} SET started_at = {m} WHERE id = {m} AND deliveries = {m} AND owner = {m} AND place = 2"
+        )
+        self.has_suspects = f"SELECT 1 FROM {QUEUE} WHERE place = 4 LIMIT 1"
+        self.new_life = f"UPDATE {QUEUE} SET life = {m} WHERE message_id = {m}"
+        self.counts = (
+            f"SELECT queue_name, place, COUNT(*), MIN(enqueued_at), {self.now} FROM {QUEUE} GROUP BY queue_name, place"
+        )
+        self.flush = (
+            f"DELETE FROM {QUEUE} WHERE queue_name = {m} AND place IN (0, 1, 3, 4) "
+            "RETURNING message_id, life, retries, deliveries, lost"
+        )
+
+    def renew(self, workers: int) -> str:
+        """Parameters: the lease in milliseconds, then the ids."""
+        marks = ", ".join([self.mark] * workers)
+        return f"UPDATE {WORKERS} SET expires_at = {self.now} + {self.mark} WHERE worker_id IN ({marks})"
+
+    def requeue(self, messages: int) -> str:
+        """Dead letters to a new life. Parameters: their ids."""
+        marks = ", ".join([self.mark] * messages)
+        return (
+            f"UPDATE {QUEUE} SET place = 0, life = life + 1, retries = 0, lost = 0, dead_reason = '', died_at = 0, "
+            f"owner = '', started_at = 0, enqueued_at = {self.now} WHERE place = 3 AND message_id IN ({marks}) "
+            "RETURNING message_id, life, deliveries"
+        )
+
+    def has_work(self, queues: int) -> str:
+        """Whether one of the queues has something ready; reads only. Parameters: their names."""
+        marks = ", ".join([self.mark] * queues)
+        return f"SELECT EXISTS(SELECT 1 FROM {QUEUE} WHERE place = 0 AND queue_name IN ({marks}))"
+
+    def peek(self, place: int) -> str:
+        """Parameters: queue name, limit."""
+        order = {0: "priority, id", 1: "due_at, id", 3: "died_at, id"}.get(place, "id")
+        return (
+            f"SELECT {_DELIVERY} FROM {QUEUE} WHERE place = {place} AND queue_name = {self.mark} "
+            f"ORDER BY {order} LIMIT {self.mark}"
+        )
+
+
+class SQLite(Queries):
+    """One writer at a time: statements are short, and batches travel as JSON or row by row in one transaction."""
+
+    now = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
+    mark = "?"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.insert = (
+            f"INSERT INTO {QUEUE} ({_INSERT}, {_INSERT_DEFAULTS}) VALUES (?, ?, ?, ?, ?, {self.now}, ?, ?, {_DEFAULTS}) "
+            "ON CONFLICT (message_id) DO NOTHING"
+        )
+        self.finish = (
+            f"DELETE FROM {QUEUE} WHERE place = 2 AND owner = ? AND id IN ("
+            f"SELECT q.id FROM json_each(?) AS s JOIN {QUEUE} AS q ON q.id = json_extract(s.value, '$[0]') "
+            "WHERE q.deliveries = json_extract(s.value, '$[1]')) RETURNING id"
+        )
+        self.move = (
+            f"UPDATE {QUEUE} SET place = ?, due_at = {self.now} + ?, retries = ?, lost = ?, dead_reason = ?, "
+            f"died_at = CASE WHEN ? THEN {self.now} ELSE 0 END, payload = COALESCE(?, payload), owner = '', "
+            "started_at = 0 WHERE place = 2 AND owner = ? AND id = ? AND deliveries = ?"
+        )
+
+    def claim(self, queues: int) -> str:
+        """Parameters: owner, then queue name and quota for each queue, then the worker id."""
+        lines = " UNION ALL ".join(
+            [
+                f"SELECT id FROM (SELECT id FROM {QUEUE} WHERE place = 0 AND queue_name = ? "
+                "ORDER BY priority, id LIMIT ?)"
+            ]
+            * queues
+        )
+        return self._take(lines)
+
+    @property
+    def claim_suspects(self) -> str:
+        """Parameters: owner, limit, the worker id."""
+        return self._take(f"SELECT id FROM {QUEUE} WHERE place = 4 ORDER BY priority, id LIMIT ?")
+
+    def _take(self, lines: str) -> str:
+        return (
+            f"UPDATE {QUEUE} SET place = 2, owner = ?, deliveries = deliveries + 1 WHERE id IN ({lines}) "
+            f"AND EXISTS (SELECT 1 FROM {WORKERS} WHERE worker_id = ?) RETURNING {_DELIVERY}, priority"
+        )
+
+
+class PostgreSQL(Queries):
+    """Batches travel as arrays; claimers step over each other's locks."""
+
+    now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    skip_locked = " FOR UPDATE SKIP LOCKED"
+    notify = f"SELECT pg_notify('{CHANNEL}', '')"
+    listen = f"LISTEN {CHANNEL}"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.insert = (
+            f"INSERT INTO {QUEUE} ({_INSERT}, {_INSERT_DEFAULTS}) "
+            f"SELECT m, q, p, r, d, {self.now}, l, b, {_DEFAULTS} FROM unnest("
+            "%s::text[], %s::text[], %s::smallint[], %s::smallint[], %s::bigint[], %s::int[], %s::bytea[]) "
+            "AS u(m, q, p, r, d, l, b) ON CONFLICT (message_id) DO NOTHING"
+        )
+        self.finish = (
+            f"DELETE FROM {QUEUE} AS q USING unnest(%s::bigint[], %s::int[]) AS s(id, number) "
+            "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
+        )
+        self.move = (
+            f"UPDATE {QUEUE} AS q SET place = s.place, due_at = {self.now} + s.delay, retries = s.retries, "
+            f"lost = s.lost, dead_reason = s.reason, died_at = CASE WHEN s.dead THEN {self.now} ELSE 0 END, "
+            "payload = COALESCE(s.payload, q.payload), owner = '', started_at = 0 "
+            "FROM unnest(%s::smallint[], %s::bigint[], %s::int[], %s::int[], %s::text[], %s::bool[], %s::bytea[], "
+            "%s::bigint[], %s::int[]) AS s(place, delay, retries, lost, reason, dead, payload, id, number) "
+            "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
+        )
+        self.claim = self._take(
+            f"SELECT m.id FROM unnest(%s::text[], %s::int[]) AS w(queue_name, quota) CROSS JOIN LATERAL ("
+            f"SELECT id FROM {QUEUE} WHERE place = 0 AND queue_name = w.queue_name "
+            "ORDER BY priority, id LIMIT w.quota FOR UPDATE SKIP LOCKED) AS m WHERE EXISTS (SELECT 1 FROM me)"
+        )
+        """Parameters: the worker id, names, quotas, owner."""
+        self.claim_suspects = self._take(
+            f"SELECT id FROM {QUEUE} WHERE place = 4 AND EXISTS (SELECT 1 FROM me) "
+            "ORDER BY priority, id LIMIT %s FOR UPDATE SKIP LOCKED"
+        )
+        """Parameters: the worker id, limit, owner."""
+
+    def _take(self, lines: str) -> str:
+        returned = ", ".join(f"q.{name.strip()}" for name in _DELIVERY.split(","))
+        return (
+            # Locking the lease makes a burial wait until this claim is visible to it, and the other way round.
+            f"WITH me AS MATERIALIZED (SELECT 1 FROM {WORKERS} WHERE worker_id = %s FOR SHARE), "
+            f"taken AS MATERIALIZED ({lines}) "
+            f"UPDATE {QUEUE} AS q SET place = 2, owner = %s, deliveries = deliveries + 1 "
+            f"FROM taken WHERE q.id = taken.id RETURNING {returned}, q.priority"
+        )
+
+
+def queries_for(vendor: str) -> SQLite | PostgreSQL:
+    """The statements of a vendor. NotImplementedError, in words, for one that has none."""
+    known: dict[str, type[SQLite] | type[PostgreSQL]] = {"sqlite": SQLite, "postgresql": PostgreSQL}
+    if vendor not in known:
+        raise ValueError(f"The database broker does not know {vendor!r}; it runs on SQLite and PostgreSQL.")
+    return known[vendor]()
+
+
+def columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    """Rows as one list for each column, which is how a batch travels to PostgreSQL."""
+    return [list(column) for column in zip(*rows, strict=True)]

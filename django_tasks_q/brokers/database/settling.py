@@ -1,0 +1,113 @@
+"""Settlements as rows: the one place where a delivery of the database broker comes to its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ... import changes, clock
+from ...deliveries import Outgoing, Settlement
+from ...events import Event
+from ...mirror import RecordWriter
+from ...models import Place
+from ...outcomes import Dead, Done, Parked, Requeue, Retry, Revoked, Skipped
+from ...sql import Database
+from .queries import PostgreSQL, SQLite, columns
+
+
+class Settler:
+    """Carries settlements out, in the caller's transaction, together with what they cause and with their records."""
+
+    def __init__(self, database: Database, queries: SQLite | PostgreSQL, writer: RecordWriter) -> None:
+        self._database = database
+        self._queries = queries
+        self._writer = writer
+
+    def settle(
+        self, worker_id: str, settlements: Sequence[Settlement], names: Mapping[int, str] | None = None
+    ) -> tuple[frozenset[int], list[Event]]:
+        """Settle what ``worker_id`` still owns.
+
+        ``names`` overrides what an attempt is called, by handle. Returns the handles that were refused, and the events
+        of the others, which the caller writes.
+        """
+        finished = [s for s in settlements if isinstance(s.outcome, Done | Skipped | Revoked)]
+        moved = [s for s in settlements if not isinstance(s.outcome, Done | Skipped | Revoked)]
+        done: set[int] = set()
+        if finished:
+            done |= self._finish(worker_id, finished)
+        if moved:
+            done |= self._move(worker_id, moved)
+        accepted = [s for s in settlements if s.delivery.handle in done]
+        now = clock.wall_ms()
+        events = [
+            changes.settled(s, worker_id, now, (names or {}).get(s.delivery.handle)) for s in accepted
+        ]
+        caused = [item for s in accepted for item in s.then]
+        if caused:
+            events += self.store(caused)[1]
+        return frozenset(s.delivery.handle for s in settlements if s.delivery.handle not in done), events
+
+    def store(self, outgoing: Sequence[Outgoing]) -> tuple[int, list[Event]]:
+        """Insert messages; how many were new, and the events of their creation. A known id is left as it is."""
+        now = self._now(outgoing)
+        rows = [_row(item, now) for item in outgoing]
+        if isinstance(self._queries, PostgreSQL):
+            stored = self._database.count(self._queries.insert, columns(rows))
+        elif len(rows) == 1:
+            stored = self._database.count(self._queries.insert, rows[0])
+        else:
+            stored = self._database.many(self._queries.insert, rows)
+        return stored, [changes.created(item, now) for item in outgoing]
+
+    def _now(self, outgoing: Iterable[Outgoing]) -> int:
+        """The time that delays count from: the database's. At once needs no time, so it needs no question either."""
+        if isinstance(self._queries, SQLite) or all(item.delay is None and item.eta is None for item in outgoing):
+            return clock.wall_ms()
+        return int(self._database.rows(self._queries.select_now)[0][0])
+
+    def _finish(self, worker_id: str, settlements: Sequence[Settlement]) -> set[int]:
+        claims = [(s.delivery.handle, s.delivery.number) for s in settlements]
+        if isinstance(self._queries, PostgreSQL):
+            rows = self._database.rows(self._queries.finish, [*columns(claims), worker_id])
+        else:
+            rows = self._database.rows(self._queries.finish, (worker_id, json.dumps(claims)))
+        return {row[0] for row in rows}
+
+    def _move(self, worker_id: str, settlements: Sequence[Settlement]) -> set[int]:
+        rows = [_moved(s) for s in settlements]
+        if isinstance(self._queries, PostgreSQL):
+            return {row[0] for row in self._database.rows(self._queries.move, [*columns(rows), worker_id])}
+        return {row[-2] for row in rows if self._database.count(self._queries.move, (*row[:-2], worker_id, *row[-2:]))}
+
+
+def _row(item: Outgoing, now: int) -> tuple[Any, ...]:
+    due = changes.due_at(item, now)
+    place = Place.READY if due is None else Place.DELAYED
+    message = item.message
+    return (message.message_id, message.queue_name, int(place), item.priority, due or 0, 0, item.payload)
+
+
+def _moved(settlement: Settlement) -> tuple[Any, ...]:
+    delivery, outcome = settlement.delivery, settlement.outcome
+    return (
+        int(_place(settlement)),
+        outcome.delay if isinstance(outcome, Retry | Parked) else 0,
+        changes.retries_after(settlement),
+        changes.lost_after(delivery, outcome),
+        outcome.reason if isinstance(outcome, Dead) else "",
+        isinstance(outcome, Dead),
+        settlement.payload,
+        delivery.handle,
+        delivery.number,
+    )
+
+
+def _place(settlement: Settlement) -> Place:
+    outcome = settlement.outcome
+    if isinstance(outcome, Dead):
+        return Place.DEAD
+    if isinstance(outcome, Requeue):
+        return Place.SUSPECT if outcome.suspect else Place.READY
+    return Place.DELAYED

@@ -1,0 +1,154 @@
+"""What a broker does to a message, told as events. Every broker tells it the same way because it tells it here."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .deliveries import Casualty, Delivery, Outgoing, Settlement, Started
+from .errors import HardTimeLimit, LostWorker
+from .events import Birth, Event, Kind
+from .message import Message
+from .outcomes import Dead, Done, ErrorInfo, Outcome, Parked, Requeue, Retry, Revoked, Skipped
+from .states import State
+
+_STATES: dict[type, State] = {
+    Done: State.SUCCEEDED,
+    Skipped: State.SKIPPED,
+    Retry: State.RETRYING,
+    Parked: State.DELAYED,
+    Dead: State.DEAD,
+    Requeue: State.ENQUEUED,
+    Revoked: State.REVOKED,
+}
+
+
+def created(outgoing: Outgoing, now: int, life: int = 0) -> Event:
+    """A message was sent; ``now`` is the store's time in epoch milliseconds."""
+    due = due_at(outgoing, now)
+    return Event(
+        Kind.CREATED,
+        outgoing.message.message_id,
+        State.ENQUEUED if due is None else State.DELAYED,
+        now,
+        life=life,
+        eta=due,
+        birth=birth(outgoing),
+    )
+
+
+def due_at(outgoing: Outgoing, now: int) -> int | None:
+    """When a message may run, in epoch milliseconds of the store's clock; None: at once."""
+    due = now + outgoing.delay if outgoing.delay is not None else outgoing.eta
+    return due if due is not None and due > now else None
+
+
+def birth(outgoing: Outgoing) -> Birth:
+    message: Message[object] = outgoing.message
+    options = message.options
+    return Birth(
+        message.queue_name,
+        message.actor_name,
+        message.message_timestamp,
+        outgoing.priority,
+        outgoing.app_label,
+        message.args,
+        message.kwargs,
+        options,
+        str(options["message_id"]) if "message_id" in options else "",
+        outgoing.parent_id,
+    )
+
+
+def promoted(message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int) -> Event:
+    """A delayed message's time has come; the promotion belongs to the delivery that it makes possible."""
+    return Event(Kind.PROMOTED, message_id, State.ENQUEUED, now, life, retries, deliveries + 1, lost)
+
+
+def reborn(event: Event, life: int) -> Event:
+    """The creation of a message whose id had a life before."""
+    return msgspec.structs.replace(event, life=life)
+
+
+def discarded(message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int) -> Event:
+    """Somebody threw away a message that was waiting or dead."""
+    return Event(Kind.WITHDRAWN, message_id, State.DISCARDED, now, life, retries, deliveries + 1, lost)
+
+
+def requeued(message_id: str, now: int, life: int, deliveries: int) -> Event:
+    """A dead letter was given a new life, in which it has neither failed nor been lost."""
+    return Event(Kind.CREATED, message_id, State.ENQUEUED, now, life, 0, deliveries)
+
+
+def started(report: Started, worker_id: str) -> Event:
+    """A delivery has been running for longer than a moment."""
+    delivery = report.delivery
+    return Event(
+        Kind.STARTED,
+        delivery.message_id,
+        State.RUNNING,
+        report.started_at,
+        delivery.life,
+        delivery.retries,
+        delivery.number,
+        delivery.lost,
+        started_at=report.started_at,
+        worker=worker_id,
+    )
+
+
+def settled(settlement: Settlement, worker_id: str, now: int, attempt_outcome: str | None = None) -> Event:
+    """A delivery came to its end; ``attempt_outcome`` overrides what its attempt is called."""
+    delivery, outcome = settlement.delivery, settlement.outcome
+    kind = Kind.HANDED_BACK if type(outcome) is Requeue else Kind.SETTLED
+    if type(outcome) is Done:
+        name = ""
+    else:
+        name = attempt_name(settlement) if attempt_outcome is None else attempt_outcome
+    return Event(
+        kind,
+        delivery.message_id,
+        _STATES[type(outcome)],
+        settlement.finished_at or now,
+        delivery.life,
+        retries_after(settlement),
+        delivery.number,
+        lost_after(delivery, outcome),
+        now + outcome.delay if isinstance(outcome, Retry | Parked) else None,
+        settlement.started_at,
+        worker_id,
+        outcome.reason if isinstance(outcome, Dead) else "",
+        name,
+        settlement.error,
+    )
+
+
+def attempt_name(settlement: Settlement) -> str:
+    """What the attempt that ended is called in the history; empty when it deserves no row of its own."""
+    outcome = settlement.outcome
+    if isinstance(outcome, Requeue):
+        return "lost" if outcome.lost else "interrupted" if settlement.started_at is not None else ""
+    return "failed" if settlement.error is not None else ""
+
+
+def retries_after(settlement: Settlement) -> int:
+    """Attempts that failed, this one included if it did."""
+    delivery, outcome = settlement.delivery, settlement.outcome
+    failed = isinstance(outcome, Retry) or (
+        isinstance(outcome, Dead) and settlement.error is not None and settlement.started_at is not None
+    )
+    return delivery.retries + failed
+
+
+def lost_after(delivery: Delivery, outcome: Outcome) -> int:
+    """Deliveries that had started when their worker died, this one included if it was."""
+    lost = (isinstance(outcome, Requeue) and outcome.lost) or (
+        isinstance(outcome, Dead) and outcome.reason == "delivery_limit"
+    )
+    return delivery.lost + lost
+
+
+def buried(delivery: Delivery, casualty: Casualty, outcome: Outcome, now: int) -> Settlement:
+    """The settlement that the keeper makes for a delivery that was running when its worker died."""
+    kind = HardTimeLimit if casualty.kind == "time_limit" else LostWorker
+    error = None if casualty.kind == "interrupted" else ErrorInfo(kind.__name__, casualty.detail)
+    return Settlement(delivery, outcome, error, started_at=casualty.started_at or now, finished_at=now)

@@ -1,0 +1,66 @@
+"""Small words that several floors share: queue names and the back-off."""
+
+from __future__ import annotations
+
+import random
+import re
+
+from .clock import wall_ms
+
+QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
+MAX_NAME_LENGTH = 200
+"""Longest queue or actor name; the width of their columns."""
+
+_DELAY_SUFFIX, _DEAD_SUFFIX = ".DQ", ".XQ"
+
+
+def current_millis() -> int:
+    """Milliseconds since the epoch, as Dramatiq calls it."""
+    return wall_ms()
+
+
+def q_name(queue_name: str) -> str:
+    """The canonical name of a queue, without Dramatiq's ``.DQ`` and ``.XQ``."""
+    return queue_name[:-3] if queue_name.endswith((_DELAY_SUFFIX, _DEAD_SUFFIX)) else queue_name
+
+
+def dq_name(queue_name: str) -> str:
+    """The name Dramatiq gives to a queue's delay queue; ours keep delayed messages in the queue itself."""
+    return queue_name if queue_name.endswith(_DELAY_SUFFIX) else q_name(queue_name) + _DELAY_SUFFIX
+
+
+def xq_name(queue_name: str) -> str:
+    """The name Dramatiq gives to a queue's dead-letter queue."""
+    return queue_name if queue_name.endswith(_DEAD_SUFFIX) else q_name(queue_name) + _DEAD_SUFFIX
+
+
+def check_queue_name(queue_name: str) -> None:
+    """Raise ValueError for a name that some broker could not carry."""
+    if not QUEUE_NAME.fullmatch(queue_name) or len(queue_name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"{queue_name!r} is not a queue name: letters, digits, '.', '_' and '-', beginning with a letter or '_', "
+            f"at most {MAX_NAME_LENGTH} characters."
+        )
+    if queue_name != q_name(queue_name):
+        raise ValueError(f"{queue_name!r} is not a queue name: the endings .DQ and .XQ are kept for brokers.")
+
+
+def compute_backoff(
+    attempts: int, *, factor: int = 5, jitter: bool = True, max_backoff: int = 2000, max_exponent: int = 32
+) -> tuple[int, int]:
+    """The wait before the next attempt: exponential, bounded, with jitter.
+
+    The base is ``factor * 2 ** attempts`` milliseconds. Jitter multiplies it by a random number between
+    1 and 2, so that the first wait is never shorter than ``factor``; beyond ``max_backoff`` it is drawn
+    between half of it and all of it, so that a herd of failures spreads out ("equal jitter" of
+    M. Brooker, *Exponential Backoff And Jitter*, 2015).
+
+    Returns:
+        ``(attempts + 1, milliseconds)``.
+    """
+    backoff = factor * 2 ** min(attempts, max_exponent)
+    if jitter:
+        backoff = int(backoff * random.uniform(1, 2))  # noqa: S311 - spreading load, not keeping secrets
+        if backoff > max_backoff:
+            backoff = int(max_backoff * random.uniform(0.5, 1))  # noqa: S311
+    return attempts + 1, min(backoff, max_backoff)

@@ -1,0 +1,188 @@
+"""What travels between a broker and a worker, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from .message import Message
+from .outcomes import ErrorInfo, Outcome, Retry
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A message ready for the store: encoded, checked, its time known.
+
+    ``delay`` is milliseconds from now by the store's clock, ``eta`` epoch milliseconds; both None: at once.
+    """
+
+    message: Message[Any]
+    payload: bytes
+    priority: int = 0
+    delay: int | None = None
+    eta: int | None = None
+    app_label: str = ""
+    parent_id: str = ""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One claim of one message by one worker. ``handle`` is the broker's own; (handle, number) is the fence."""
+
+    handle: Any
+    message_id: str
+    queue_name: str
+    payload: bytes
+    number: int
+    retries: int = 0
+    lost: int = 0
+    life: int = 0
+    enqueued_at: int = 0
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What became of a delivery: carried out in one step, and only for whoever still owns it.
+
+    ``payload`` replaces the stored message where middleware changed it; ``then`` are the messages that this one causes;
+    times are epoch milliseconds of the worker's clock and only shown to people; ``exception`` never leaves the process.
+    """
+
+    delivery: Delivery
+    outcome: Outcome
+    error: ErrorInfo | None = None
+    then: tuple[Outgoing, ...] = ()
+    payload: bytes | None = None
+    started_at: int | None = None
+    finished_at: int = 0
+    exception: BaseException | None = None
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A delivery that has been running for longer than a moment, and since when (epoch milliseconds)."""
+
+    delivery: Delivery
+    started_at: int
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """The answer to one exchange.
+
+    ``refused``: handles of settlements that came too late, another worker owns the message now.
+    ``unsettled``: handles whose settlement the broker has not confirmed yet; they are handed over again.
+    ``fenced``: this worker was declared dead and must stop itself.
+    ``control_version``: rises when a pause or revocation was written; None where the broker does not carry it.
+    """
+
+    deliveries: list[Delivery] = []
+    refused: frozenset[Any] = frozenset()
+    unsettled: frozenset[Any] = frozenset()
+    fenced: bool = False
+    control_version: int | None = None
+
+
+class Casualty(msgspec.Struct, frozen=True):
+    """A delivery that was running when its worker died: ``lost``, over its ``time_limit``, or ``interrupted`` innocently."""
+
+    message_id: str
+    number: int
+    kind: Literal["lost", "time_limit", "interrupted"]
+    started_at: int | None = None
+    detail: str = ""
+
+
+class QueueCounts(msgspec.Struct, frozen=True):
+    """What a queue holds. ``oldest_ms`` is how long its oldest ready message has been waiting."""
+
+    queue_name: str
+    ready: int = 0
+    in_flight: int = 0
+    delayed: int = 0
+    dead: int = 0
+    oldest_ms: int = 0
+
+
+Judge = Callable[[Delivery, Casualty], Outcome]
+"""Decides what becomes of a casualty; made by whoever knows the actors' options."""
+
+
+class WorkerInfo(msgspec.Struct, frozen=True):
+    """Who consumes. ``queues`` maps each queue to its weight; an empty mapping means all that the broker knows.
+
+    ``suspects``: takes only messages that must run alone (the quarantine child).
+    """
+
+    worker_id: str
+    queues: Mapping[str, int] = {}
+    threads: int = 8
+    suspects: bool = False
+
+
+class MessageProxy:
+    """A message on its way through the hooks: attribute access falls through to the message.
+
+    Hooks may call :meth:`fail` and may set ``outcome``. What they send on account of this message goes through
+    :meth:`cause`, so that it happens exactly when the settlement does.
+    """
+
+    __slots__ = (
+        "_exception",
+        "_message",
+        "caused",
+        "delivery",
+        "failed",
+        "notify_shutdown",
+        "outcome",
+        "time_limit",
+    )
+
+    def __init__(self, message: Message[Any], delivery: Delivery | None = None) -> None:
+        self._message = message
+        self._exception: BaseException | None = None
+        self.delivery = delivery
+        self.failed = False
+        self.outcome: Outcome | None = None
+        self.time_limit: int | None = None
+        self.notify_shutdown = False
+        self.caused: list[tuple[Message[Any], int | None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._message, name)
+
+    def __str__(self) -> str:
+        return str(self._message)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, MessageProxy):
+            return bool(self._message == other._message)
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._message.message_id)
+
+    def fail(self) -> None:
+        """Mark the message as failed: it becomes a dead letter unless an outcome says otherwise."""
+        self.failed = True
+
+    def stuff_exception(self, exception: BaseException) -> None:
+        self._exception = exception
+
+    def clear_exception(self) -> None:
+        self._exception = None
+
+    @property
+    def exception(self) -> BaseException | None:
+        return self._exception
+
+    @property
+    def retries(self) -> int:
+        """How many attempts failed before this one."""
+        return self.delivery.retries if self.delivery is not None else int(self._message.options.get("retries", 0))
+
+    def cause(self, message: Message[Any], delay: int | None = None) -> None:
+        """Send ``message`` as part of this message's settlement: both happen, or neither."""
+        self.caused.append((message, delay))
+
+    def retry_as(self, message: Message[Any], delay: int | None) -> None:
+        """The message was enqueued again from inside its own delivery: that is its retry, not a second message."""
+        self._message = message
+        self.outcome = Retry(delay or 0)

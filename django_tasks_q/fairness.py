@@ -1,0 +1,29 @@
+"""Which queues one exchange asks, and for how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+
+
+def quotas(weights: Mapping[str, int], room: int, turn: int, most_queues: int) -> list[tuple[str, int]]:
+    """Divide ``room`` among queues by weight, beginning with another queue each turn.
+
+    At most ``most_queues`` are asked in one turn; the next turn begins after them, so with more queues than that each
+    is asked once in a while. Every queue asked gets at least 1 while there is room. What a queue leaves unused is there
+    again in the next exchange.
+    """
+    names = list(weights)
+    if not names or room <= 0:
+        return []
+    start = turn * min(most_queues, len(names)) % len(names) if len(names) > most_queues else turn % len(names)
+    asked = (names[start:] + names[:start])[:most_queues]
+    total = sum(weights[name] for name in asked)
+    shares = []
+    left = room
+    for name in asked:
+        share = min(left, ceil(room * weights[name] / total))
+        if share:
+            shares.append((name, share))
+            left -= share
+    return shares

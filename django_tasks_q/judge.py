@@ -1,0 +1,45 @@
+"""What becomes of messages whose worker died while it ran them."""
+
+from __future__ import annotations
+
+from .broker import Broker
+from .deliveries import Casualty, Delivery, Judge, MessageProxy
+from .errors import DecodeError, TimeLimitExceeded
+from .message import Message
+from .middleware import Retries
+from .outcomes import HANDED_BACK, Dead, Outcome, RetryPolicy, decide, decide_lost
+
+DELIVERY_LIMIT = 3
+
+
+def make_judge(broker: Broker) -> Judge:
+    """A judge that knows the actors of ``broker``. It reads their options and runs none of their code."""
+    retries = next((item for item in broker.middleware if isinstance(item, Retries)), None)
+
+    def judge(delivery: Delivery, casualty: Casualty) -> Outcome:
+        if casualty.kind == "interrupted":
+            return HANDED_BACK
+        try:
+            message = Message.decode(delivery.payload)
+        except DecodeError:
+            return Dead("undecodable")
+        if casualty.kind == "time_limit":
+            return decide(TimeLimitExceeded(), delivery.retries, _policy(broker, message, retries))
+        return decide_lost(delivery.lost, _delivery_limit(broker, message))
+
+    return judge
+
+
+def _policy(broker: Broker, message: Message[object], retries: Retries | None) -> RetryPolicy:
+    """The message's policy without ``retry_when``, which is people's code and could kill whoever asks it."""
+    if retries is None:
+        return RetryPolicy(max_retries=0)
+    policy = retries.policy(broker, MessageProxy(message))
+    return RetryPolicy(policy.max_retries, policy.min_backoff, policy.max_backoff)
+
+
+def _delivery_limit(broker: Broker, message: Message[object]) -> int:
+    actor = broker.actors.get(message.actor_name)
+    default = DELIVERY_LIMIT if actor is None else actor.options.get("delivery_limit", DELIVERY_LIMIT)
+    limit = message.options.get("delivery_limit", default)
+    return limit if isinstance(limit, int) and limit >= 2 else DELIVERY_LIMIT

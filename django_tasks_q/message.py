@@ -1,0 +1,157 @@
+"""The message: what ``send()`` makes, what a broker carries, what an actor is called with."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from . import clock
+from .encoder import Encoder, JSONEncoder
+from .errors import DecodeError, UnsupportedVersion
+
+R = TypeVar("R")
+
+VERSION = 1
+"""Of the wire form. It is written (``options["message_version"]``) only once it is no longer 1."""
+
+MAX_ID_LENGTH = 64
+
+_encoder: Encoder = JSONEncoder()
+
+
+def get_encoder() -> Encoder:
+    """The encoder of this process."""
+    return _encoder
+
+
+def set_encoder(encoder: Encoder) -> None:
+    """Encode and decode all messages of this process with ``encoder``."""
+    global _encoder
+    _encoder = encoder
+
+
+def generate_unique_id() -> str:
+    """A new id: UUID version 7 (RFC 9562), so that ids sort by time and indexes grow at one end."""
+    ms = time.time_ns() // 1_000_000
+    noise = os.urandom(10).hex()
+    variant = "89ab"[int(noise[3], 16) & 3]
+    return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{noise[:3]}-{variant}{noise[4:7]}-{noise[7:19]}"
+
+
+class Message(msgspec.Struct, Generic[R], frozen=True):
+    """One call of an actor, as data.
+
+    Parameters:
+        queue_name: the queue it travels through.
+        actor_name: the actor that it calls.
+        args: positional arguments; any sequence, kept as a tuple.
+        kwargs: keyword arguments.
+        options: what middleware and the engine read (``max_retries``, ``eta``, ``message_id`` of the caller, …).
+        message_id: the engine's id, the same over delay, retries, redelivery and requeue; at most 64 characters.
+        message_timestamp: when it was made, epoch milliseconds.
+        unknown: fields of the wire form that a newer release added; they survive a retry by this one.
+    """
+
+    queue_name: str
+    actor_name: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    message_id: str = msgspec.field(default_factory=generate_unique_id)
+    message_timestamp: int = msgspec.field(default_factory=clock.wall_ms)
+    unknown: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        if type(self.args) is not tuple:
+            msgspec.structs.force_setattr(self, "args", tuple(self.args))
+
+    def __str__(self) -> str:
+        arguments = [repr(arg) for arg in self.args] + [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"{self.actor_name}({', '.join(arguments)})"
+
+    @property
+    def message_datetime(self) -> datetime:
+        """When it was made, as an aware datetime."""
+        return clock.as_datetime(self.message_timestamp)
+
+    def asdict(self) -> dict[str, Any]:
+        """The wire form as a dict; it shares ``kwargs`` and ``options`` with the message."""
+        wire = {
+            "queue_name": self.queue_name,
+            "actor_name": self.actor_name,
+            "args": self.args,
+            "kwargs": self.kwargs,
+            "options": self.options,
+            "message_id": self.message_id,
+            "message_timestamp": self.message_timestamp,
+        }
+        return {**wire, **self.unknown} if self.unknown else wire
+
+    def encode(self) -> bytes:
+        """The message as bytes. Raises :class:`EncodeError` naming the path of what cannot be encoded."""
+        return _encoder.encode(self.asdict())
+
+    @classmethod
+    def decode(cls, data: bytes) -> Message[Any]:
+        """The message in ``data``. Raises :class:`DecodeError` whatever is wrong with it."""
+        return cls.from_dict(_encoder.decode(data), data)
+
+    @classmethod
+    def from_dict(cls, wire: dict[str, Any], data: bytes = b"") -> Message[Any]:
+        """The message of a wire form. Raises :class:`DecodeError` when a field is missing or of a wrong type."""
+        try:
+            message = cls(
+                wire.pop("queue_name"),
+                wire.pop("actor_name"),
+                tuple(wire.pop("args")),
+                wire.pop("kwargs"),
+                wire.pop("options"),
+                wire.pop("message_id"),
+                wire.pop("message_timestamp"),
+                wire,
+            )
+        except (KeyError, TypeError) as error:
+            raise DecodeError(f"Not a message: {error}", data, error) from error
+        for name, kind in _FIELD_TYPES:
+            if type(getattr(message, name)) is not kind:
+                raise DecodeError(f"Not a message: {name} is a {type(getattr(message, name)).__name__}.", data)
+        if message.options and message.options.get("message_version", VERSION) > VERSION:
+            raise UnsupportedVersion(f"Version {message.options['message_version']} is newer than {VERSION}.", data)
+        return message
+
+    def copy(self, **attributes: Any) -> Message[R]:
+        """A copy with other attributes; ``options`` are merged into the present ones."""
+        if "options" in attributes:
+            attributes["options"] = {**self.options, **attributes["options"]}
+        return msgspec.structs.replace(self, **attributes)
+
+
+    def __or__(self, other: Any) -> Any:
+        """``a | b`` is a pipeline; the composition room says how."""
+        if _join is None:
+            return NotImplemented
+        return _join(self, other)
+
+
+_join: Callable[[Any, Any], Any] | None = None
+
+
+def set_join(join: Callable[[Any, Any], Any]) -> None:
+    """Say what ``message | other`` makes."""
+    global _join
+    _join = join
+
+
+_FIELD_TYPES = (
+    ("queue_name", str),
+    ("actor_name", str),
+    ("kwargs", dict),
+    ("options", dict),
+    ("message_id", str),
+    ("message_timestamp", int),
+)

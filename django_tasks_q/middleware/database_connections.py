@@ -1,0 +1,63 @@
+"""Healthy database connections for people's code, whatever the task before did to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, reset_queries
+
+from ..deliveries import MessageProxy
+from ..logging import get_logger
+from .middleware import Middleware
+
+if TYPE_CHECKING:
+    from ..broker import Broker
+    from ..worker import Worker, WorkerThread
+
+logger = get_logger(__name__)
+
+
+class DatabaseConnections(Middleware):
+    """Closes connections that are too old or broken before and after each task, and ends transactions left open.
+
+    Only connections that this thread has opened are looked at, so a task that uses no database pays next to nothing.
+    """
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        tidy()
+
+    def after_process_message(
+        self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        tidy()
+
+    after_skip_message = before_process_message
+
+    def before_worker_thread_shutdown(self, broker: Broker, thread: WorkerThread) -> None:
+        connections.close_all()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        connections.close_all()
+
+
+def tidy() -> None:
+    """Make this thread's connections fit for the next task."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None:
+            continue
+        if connection.in_atomic_block or not connection.get_autocommit():
+            logger.warning("A task left a transaction open on %r; it is rolled back.", connection.alias)
+            _abandon(connection)
+        else:
+            connection.close_if_unusable_or_obsolete()
+    reset_queries()
+
+
+def _abandon(connection: Any) -> None:
+    """Forget a connection with everything that was open on it; the server rolls it back."""
+    connection.in_atomic_block = False
+    connection.savepoint_ids = []
+    connection.atomic_blocks = []
+    connection.run_on_commit = []
+    connection.needs_rollback = False
+    connection.close()

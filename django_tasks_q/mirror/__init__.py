@@ -1,0 +1,7 @@
+"""Events become rows: the same writer for every broker."""
+
+from __future__ import annotations
+
+from .writer import RecordWriter
+
+__all__ = ["RecordWriter"]

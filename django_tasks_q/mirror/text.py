@@ -1,0 +1,68 @@
+"""Values as every database can store them, without losing what was there.
+
+PostgreSQL stores neither NUL characters nor lone surrogates. A text that has some is kept with a marker in front (U+FDD0,
+which is no character and stands in nobody's text) and the offenders as Python escapes; :func:`original` undoes it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+_MARK = "\ufdd0"
+_OFFENDERS = re.compile(r"[\x00\ud800-\udfff\\]")
+_ESCAPES = re.compile(r"\\(\\|x00|u[0-9a-f]{4})")
+_SUSPICIOUS = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """``text``, or its marked and escaped form when a database might refuse it."""
+    if _SUSPICIOUS.search(text) is None:
+        return text
+    return _MARK + _OFFENDERS.sub(_escape, text)
+
+
+def original(text: str) -> str:
+    """The text that :func:`storable` was given."""
+    return _ESCAPES.sub(_unescape, text[1:]) if text.startswith(_MARK) else text
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text that every database takes; what JSON cannot hold is shown by its ``repr``."""
+    try:
+        text = msgspec.json.encode(value).decode()
+    except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
+        return json.dumps(_storable_value(value), default=_shown)
+    return json.dumps(_storable_value(value), default=_shown) if "\\u0000" in text else text
+
+
+def _storable_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(str(key)): _storable_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable_value(item) for item in value]
+    return value
+
+
+def _shown(value: object) -> str:
+    try:
+        return storable(repr(value)[:2000])
+    except Exception as error:  # noqa: BLE001 - people's __repr__ may raise anything
+        return f"<its repr raised {type(error).__name__}>"
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    if character == "\\":
+        return "\\\\"
+    return "\\x00" if character == "\x00" else f"\\u{ord(character):04x}"
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code = match.group(1)
+    return "\\" if code == "\\" else chr(int(code[1:], 16))

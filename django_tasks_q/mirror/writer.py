@@ -1,0 +1,131 @@
+"""The writer of records: a batch of events in, a handful of statements out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .. import clock
+from ..events import Birth, Event
+from ..fold import AttemptRow, RecordChange, fold
+from ..models import Attempt, MessageRecord
+from ..outcomes import ErrorInfo
+from ..sql import Database
+from . import statements
+from .text import json_text, storable
+
+_NOBODY = Birth("", "", 0)
+
+
+class RecordWriter:
+    """Writes records and attempts of one database, in whatever transaction is open."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._records = MessageRecord._meta.db_table
+        self._attempts = Attempt._meta.db_table
+
+    def write(self, events: Iterable[Event]) -> int:
+        """Write what ``events`` amount to. Returns how many messages' records moved or were born.
+
+        Fewer than there are messages means that a record already knows better: the events were old.
+        """
+        changes, attempts = fold(events)
+        births = [change for change in changes if change.birth is not None]
+        moves = [change for change in changes if change.birth is None]
+        moved = self._upsert(births) if births else 0
+        if moves:
+            updated = self._update(moves)
+            if updated < len(moves):
+                # Some record does not exist (or knows better, which the upsert finds out as well).
+                updated += self._upsert(moves)
+            moved += updated
+        if attempts:
+            self._insert(attempts)
+        return moved
+
+    def _update(self, changes: Sequence[RecordChange]) -> int:
+        rows = [self._state(change) for change in changes]
+        if self._database.vendor == "postgresql":
+            return self._database.count(statements.postgresql_update(self._records), _columns(rows))
+        return self._database.many(statements.sqlite_update(self._records), rows)
+
+    def _upsert(self, changes: Sequence[RecordChange]) -> int:
+        rows = [self._state(change) + self._birth(change.birth) for change in changes]
+        if self._database.vendor == "postgresql":
+            return self._database.count(statements.postgresql_upsert(self._records), _columns(rows))
+        return self._database.many(statements.sqlite_upsert(self._records), rows)
+
+    def _insert(self, attempts: Sequence[AttemptRow]) -> None:
+        rows = [self._attempt(attempt) for attempt in attempts]
+        if self._database.vendor == "postgresql":
+            self._database.count(statements.postgresql_attempts(self._attempts), _columns(rows))
+        else:
+            self._database.many(statements.sqlite_attempts(self._attempts), rows)
+
+    def _state(self, change: RecordChange) -> tuple[Any, ...]:
+        time = self._time
+        kind, text, _ = _error(change.error)
+        return (
+            change.message_id,
+            change.guard,
+            change.state.value,
+            change.retries,
+            change.deliveries,
+            change.lost,
+            change.life,
+            change.worker,
+            time(change.eta),
+            time(change.enqueued_at),
+            time(change.started_at),
+            time(change.finished_at),
+            change.reason,
+            kind,
+            text,
+        )
+
+    def _birth(self, birth: Birth | None) -> tuple[Any, ...]:
+        known = birth is not None
+        birth = birth or _NOBODY
+        return (
+            birth.queue_name,
+            storable(birth.actor_name),
+            birth.app_label,
+            birth.priority,
+            json_text(birth.args) if known else None,
+            json_text(birth.kwargs) if known else None,
+            json_text(birth.options) if known else None,
+            birth.raw,
+            self._time(birth.created_at) if known else None,
+            storable(birth.correlation_id),
+            birth.parent_id,
+            birth.group_id,
+        )
+
+    def _attempt(self, attempt: AttemptRow) -> tuple[Any, ...]:
+        return (
+            attempt.message_id,
+            attempt.number,
+            self._time(attempt.started_at),
+            self._time(attempt.finished_at),
+            attempt.worker,
+            attempt.outcome,
+            *_error(attempt.error),
+        )
+
+    def _time(self, ms: int | None) -> Any:
+        """Epoch milliseconds as the vendor's statements take them."""
+        if ms is None or self._database.vendor == "postgresql":
+            return ms
+        return str(clock.as_datetime(ms).replace(tzinfo=None))
+
+
+def _error(error: ErrorInfo | None) -> tuple[str, str, str]:
+    if error is None:
+        return "", "", ""
+    return storable(error.type), storable(error.message), storable(error.traceback)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Rows as one list for each column, which is how a batch travels to PostgreSQL."""
+    return [list(column) for column in zip(*rows, strict=True)]

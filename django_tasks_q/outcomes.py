@@ -1,0 +1,171 @@
+"""What becomes of a delivery, as a value, and the one pure function that decides it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from .common import compute_backoff
+from .errors import BadArguments, Shutdown, TimeLimitExceeded
+from .errors import Retry as RetryRequest
+
+MAX_BACKOFF = 7 * 86_400_000
+"""Milliseconds; the longest wait between two attempts, as in Dramatiq."""
+
+_TRACEBACK_FRAMES, _TRACEBACK_CHARACTERS, _TEXT_CHARACTERS = 30, 16_000, 2_000
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The actor returned."""
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A middleware decided that it must not run; nothing failed."""
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """The attempt failed and is counted; the next one is due ``delay`` milliseconds from now, by the store's clock."""
+
+    delay: int
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """It must wait ``delay`` milliseconds, or until ``key`` is free; no attempt is counted."""
+
+    key: str
+    delay: int
+
+
+class Dead(msgspec.Struct, frozen=True):
+    """A dead letter, with the reason (see the list in the documentation)."""
+
+    reason: str
+
+
+class Requeue(msgspec.Struct, frozen=True):
+    """Back to the front of its queue, no attempt counted.
+
+    ``lost``: it had started when its worker died. ``suspect``: it runs alone from now on.
+    """
+
+    lost: bool = False
+    suspect: bool = False
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """Somebody called it off."""
+
+
+Outcome = Done | Skipped | Retry | Parked | Dead | Requeue | Revoked
+
+DONE, SKIPPED, HANDED_BACK, REVOKED = Done(), Skipped(), Requeue(), Revoked()
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
+    """An exception as text, bounded, made without trusting it."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, exception: BaseException) -> ErrorInfo:
+        kind = type(exception)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        return cls(name[:_TEXT_CHARACTERS], _safely(lambda: str(exception)), _format_traceback(exception))
+
+
+def _safely(make: Callable[[], str]) -> str:
+    """The text of an exception whose own code may raise, hang on to cycles, or be endless."""
+    try:
+        return make()[:_TEXT_CHARACTERS]
+    except Exception as error:  # noqa: BLE001 - people's __str__ may raise anything
+        return f"<its text raised {type(error).__name__}>"
+
+
+def _format_traceback(exception: BaseException) -> str:
+    try:
+        lines = traceback.format_exception(exception, limit=-_TRACEBACK_FRAMES)
+    except Exception:  # noqa: BLE001
+        lines = traceback.format_tb(exception.__traceback__, limit=-_TRACEBACK_FRAMES)
+        lines.append(f"{type(exception).__name__}: {_safely(lambda: str(exception))}\n")
+    text = "".join(lines)
+    return text if len(text) <= _TRACEBACK_CHARACTERS else "…" + text[-_TRACEBACK_CHARACTERS:]
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How failures of one message are answered.
+
+    Parameters:
+        max_retries: how often it may run again; ``None`` for ever.
+        min_backoff, max_backoff: milliseconds; see :func:`common.compute_backoff`.
+        retry_when: ``(retries so far, exception) -> bool``, instead of ``max_retries``.
+        throws: exceptions that are expected and end the message at once.
+    """
+
+    max_retries: int | None = 20
+    min_backoff: int = 15_000
+    max_backoff: int = MAX_BACKOFF
+    retry_when: Callable[[int, BaseException], bool] | None = None
+    throws: tuple[type[BaseException], ...] = ()
+
+
+def decide(exception: BaseException | None, retries: int, policy: RetryPolicy) -> Outcome:
+    """What becomes of an attempt that ended with ``exception`` (``None``: it returned) after ``retries`` failed ones."""
+    if exception is None:
+        return DONE
+    if isinstance(exception, Shutdown):
+        return HANDED_BACK
+    if policy.throws and isinstance(exception, policy.throws):
+        return Dead("throws")
+    if policy.retry_when is not None:
+        again = policy.retry_when(retries, exception)
+    else:
+        again = policy.max_retries is None or retries < policy.max_retries
+    if not again:
+        return Dead(_reason(exception))
+    return Retry(_wait(exception, retries, policy))
+
+
+def decide_unknown_actor(retries: int, grace: int) -> Outcome:
+    """A message whose actor is not known here: it waits for a rolling deploy, at most ``grace`` milliseconds in all."""
+    waited = sum(_unknown_actor_step(attempt) for attempt in range(retries))
+    return Dead("unknown_actor") if waited >= grace else Retry(_unknown_actor_step(retries))
+
+
+def _unknown_actor_step(attempt: int) -> int:
+    return int(min(1_000 * 2 ** min(attempt, 6), 60_000))
+
+
+def decide_lost(lost: int, limit: int) -> Outcome:
+    """A delivery whose worker died while it ran, having been lost ``lost`` times before; ``limit`` is at least 2."""
+    if lost + 1 >= limit:
+        return Dead("delivery_limit")
+    return Requeue(lost=True, suspect=lost + 2 >= limit)
+
+
+def _reason(exception: BaseException) -> str:
+    if isinstance(exception, TimeLimitExceeded):
+        return "time_limit"
+    if isinstance(exception, BadArguments):
+        return "bad_arguments"
+    return "retries_exhausted"
+
+
+def _wait(exception: BaseException, retries: int, policy: RetryPolicy) -> int:
+    if isinstance(exception, RetryRequest) and exception.delay is not None:
+        return milliseconds(exception.delay)
+    ceiling = min(policy.max_backoff, MAX_BACKOFF)
+    _, backoff = compute_backoff(retries, factor=policy.min_backoff, max_backoff=ceiling)
+    return backoff
+
+
+def milliseconds(duration: Any) -> int:
+    """A duration given as milliseconds or as a ``timedelta``; negative ones count as none."""
+    seconds = getattr(duration, "total_seconds", None)
+    return max(0, int(duration if seconds is None else seconds() * 1000))
+
+

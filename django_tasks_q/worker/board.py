@@ -1,0 +1,159 @@
+"""The board: what every worker process is running, readable from outside when it cannot answer any more.
+
+One anonymous shared mapping, made before the fork. A worker writes its own region; the generation and the keeper read
+it, also after the worker's death. Each slot is written before its busy byte is set, so whoever finds the byte set finds
+the rest true.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_REGION_HEADER = 256
+_SLOT = 512
+_IDENTITY = struct.Struct("<QB96p")  # pid, presence, worker id
+_NUMBERS = struct.Struct("<QQQdB")  # processed, failed, rss bytes, condemned at, wants retirement
+_NUMBERS_AT = 128
+_TASK = struct.Struct("<IHHQdd")  # delivery number, id length, queue length, started wall ms, started mono, deadline
+_DEADLINE = struct.Struct("<d")
+_TASK_AT, _DEADLINE_AT, _TEXT_AT, _QUEUE_AT = 8, 8 + _TASK.size - 8, 48, 48 + 256
+NO_DEADLINE = 0.0
+
+EMPTY, ALIVE, STOPPED = 0, 1, 2
+
+
+class Task(NamedTuple):
+    """What one slot is running. ``deadline`` is monotonic seconds, 0 for none; ``started_at`` epoch milliseconds."""
+
+    message_id: str
+    queue_name: str
+    number: int
+    started_at: int
+    started: float
+    deadline: float
+
+
+class Region:
+    """One worker process's part of the board."""
+
+    def __init__(self, memory: mmap.mmap | memoryview, offset: int, slots: int) -> None:
+        self._memory = memory
+        self._offset = offset
+        self.slots = slots
+
+    # Written by the generation
+
+    def assign(self, worker_id: str, pid: int, presence: int = ALIVE) -> None:
+        """Give the region to a new worker; everything that the last one left is wiped."""
+        size = _REGION_HEADER + self.slots * _SLOT
+        self._memory[self._offset : self._offset + size] = bytes(size)
+        _IDENTITY.pack_into(self._memory, self._offset, pid, presence, worker_id.encode())
+
+    def mark(self, presence: int) -> None:
+        self._memory[self._offset + 8] = presence
+
+    def condemn(self, at: float) -> None:
+        """Tell the worker that it will be ended: it stops fetching."""
+        processed, failed, rss, _, retire = self._numbers()
+        self._set_numbers(processed, failed, rss, at, retire)
+
+    # Written by the worker
+
+    def report(self, processed: int, failed: int, rss: int, wants_retirement: bool = False) -> None:
+        self._set_numbers(processed, failed, rss, self.condemned_at, wants_retirement)
+
+    def begin(self, slot: int, message_id: bytes, queue_name: bytes, number: int, wall_ms: int, mono: float) -> None:
+        at = self._slot(slot)
+        memory = self._memory
+        _TASK.pack_into(
+            memory, at + _TASK_AT, number, len(message_id), len(queue_name), wall_ms, mono, NO_DEADLINE
+        )
+        memory[at + _TEXT_AT : at + _TEXT_AT + len(message_id)] = message_id
+        memory[at + _QUEUE_AT : at + _QUEUE_AT + len(queue_name)] = queue_name
+        memory[at] = 1
+
+    def set_deadline(self, slot: int, deadline: float) -> None:
+        _DEADLINE.pack_into(self._memory, self._slot(slot) + _DEADLINE_AT, deadline)
+
+    def end(self, slot: int) -> None:
+        self._memory[self._slot(slot)] = 0
+
+    # Read by anybody
+
+    @property
+    def worker_id(self) -> str:
+        return str(_IDENTITY.unpack_from(self._memory, self._offset)[2].decode())
+
+    @property
+    def pid(self) -> int:
+        return int(_IDENTITY.unpack_from(self._memory, self._offset)[0])
+
+    @property
+    def presence(self) -> int:
+        return int(self._memory[self._offset + 8])
+
+    @property
+    def condemned_at(self) -> float:
+        return float(self._numbers()[3])
+
+    @property
+    def processed(self) -> int:
+        return int(self._numbers()[0])
+
+    @property
+    def failed(self) -> int:
+        return int(self._numbers()[1])
+
+    @property
+    def rss(self) -> int:
+        return int(self._numbers()[2])
+
+    @property
+    def wants_retirement(self) -> bool:
+        return bool(self._numbers()[4])
+
+    def running(self) -> list[Task]:
+        """What the worker is running now, or was running when it died."""
+        return [task for slot in range(self.slots) if (task := self._task(slot)) is not None]
+
+    def _task(self, slot: int) -> Task | None:
+        at = self._slot(slot)
+        if not self._memory[at]:
+            return None
+        number, id_length, queue_length, wall, mono, deadline = _TASK.unpack_from(self._memory, at + _TASK_AT)
+        message_id = bytes(self._memory[at + _TEXT_AT : at + _TEXT_AT + id_length]).decode()
+        queue_name = bytes(self._memory[at + _QUEUE_AT : at + _QUEUE_AT + queue_length]).decode()
+        return Task(message_id, queue_name, number, wall, mono, deadline)
+
+    def _slot(self, slot: int) -> int:
+        return self._offset + _REGION_HEADER + slot * _SLOT
+
+    def _numbers(self) -> tuple[int, int, int, float, int]:
+        return _NUMBERS.unpack_from(self._memory, self._offset + _NUMBERS_AT)  # type: ignore[return-value]
+
+    def _set_numbers(self, processed: int, failed: int, rss: int, condemned_at: float, retire: int) -> None:
+        _NUMBERS.pack_into(
+            self._memory, self._offset + _NUMBERS_AT, processed, failed, rss, condemned_at, retire
+        )
+
+
+class Board:
+    """Regions for ``workers`` processes of ``slots`` slots each, in memory that a fork shares.
+
+    ``descriptor`` is an open file to map instead, for processes that are spawned.
+    """
+
+    def __init__(self, workers: int, slots: int, descriptor: int = -1) -> None:
+        size = workers * (_REGION_HEADER + slots * _SLOT)
+        self._memory = mmap.mmap(descriptor, size)
+        step = _REGION_HEADER + slots * _SLOT
+        self.regions = [Region(self._memory, index * step, slots) for index in range(workers)]
+
+    def __iter__(self) -> Iterator[Region]:
+        return iter(self.regions)
+
+    def find(self, worker_id: str) -> Region | None:
+        return next((region for region in self.regions if region.worker_id == worker_id), None)

@@ -1,0 +1,287 @@
+"""The one thread of a process that talks to the broker: it trades settlements for new deliveries."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from .. import clock
+from ..broker import Broker, Consumer
+from ..deliveries import Delivery, Exchange, Settlement, Started, WorkerInfo
+from ..errors import BrokerError
+from ..logging import get_logger
+from ..outcomes import HANDED_BACK, Dead
+from .executor import Finished
+from .pace import BATCH, LINGER, PATIENCE, Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = get_logger(__name__)
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
+"""Seconds between attempts to reach a broker that is gone; jittered, so that workers do not come back all at once."""
+
+
+class ConsumerThread(Thread):
+    """Settles and fetches in batches. Idle, each settlement goes out at once; under load they gather by themselves.
+
+    Parameters:
+        worker: who consumes.
+        work: where deliveries are put for the worker threads.
+        poll: the longest wait for work, in seconds.
+        on_fenced: called once when the broker says that this worker was declared dead.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        worker: WorkerInfo,
+        work: SimpleQueue[Delivery | None],
+        *,
+        poll: float,
+        on_fenced: Callable[[], None],
+    ) -> None:
+        super().__init__(daemon=True, name=f"ConsumerThread({worker.worker_id})")
+        self._broker = broker
+        self._worker = worker
+        self._work = work
+        self._poll = poll
+        self._on_fenced = on_fenced
+        self._pace = Pace(worker.threads)
+        self._consumer: Consumer | None = None
+        self._finished: deque[Finished] = deque()
+        self._reports: deque[Started] = deque()
+        self._first_finished = 0.0
+        self._fetched_at = 0.0
+        self._unfinished = 0
+        self._paused = False
+        self._draining = False
+        self._ending = Event()
+        self._give_back_on_exit = True
+        self._failures = 0
+        self._settling: list[Finished] = []
+        self.dry = False
+        self.processed = 0
+        self.failed = 0
+        self.connected = Event()
+
+    # Called by other threads
+
+    def finish(self, finished: Finished) -> None:
+        """A worker thread is done with a delivery."""
+        if not self._finished:
+            self._first_finished = clock.monotonic()
+        self._finished.append(finished)
+        if self._is_worth_a_trip():
+            self.wake()
+
+    def report_started(self, report: Started) -> None:
+        """The ticker has seen that a delivery runs for longer than a moment."""
+        self._reports.append(report)
+        self.wake()
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        self.wake()
+
+    def drain(self) -> None:
+        """Fetch no more, and give back what has not started."""
+        self._draining = True
+        self.wake()
+
+    def end(self, give_back: bool) -> None:
+        """Settle what is done and stop. ``give_back`` only when nothing is running any more."""
+        self._give_back_on_exit = give_back
+        self._draining = True
+        self._ending.set()
+        self.wake()
+
+    def wake(self) -> None:
+        consumer = self._consumer
+        if consumer is not None:
+            consumer.wake()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing claimed, nothing to settle."""
+        return self._unfinished == 0 and not self._finished and not self._settling
+
+    # The loop
+
+    def run(self) -> None:
+        self._broker.emit_after("consumer_thread_boot", self)
+        while not self._is_over():
+            try:
+                self._round()
+                self._failures = 0
+            except BrokerError as error:
+                self._stumble(error)
+            except Exception:
+                self._stumble(None)
+        self._broker.emit_before("consumer_thread_shutdown", self)
+        self._leave()
+
+    def _is_over(self) -> bool:
+        return self._ending.is_set() and ((not self._finished and not self._settling) or self._failures > 2)
+
+    def _round(self) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            consumer = self._consumer = self._broker.consume(self._worker)
+            self.connected.set()
+        if self._draining or self._has_waited_too_long():
+            self._give_back()
+        room = self._room()
+        if self._is_worth_a_trip() or self._reports or room > 0 and self._is_worth_a_fetch(room):
+            self._trade(consumer, room)
+        if not (self._ending.is_set() or self._is_worth_a_trip() or self._is_worth_a_fetch(self._room())):
+            consumer.wait(self._patience())
+
+    def _room(self) -> int:
+        if self._paused or self._draining:
+            return 0
+        running = self._unfinished - len(self._finished) - len(self._settling)
+        return max(0, self._pace.capacity - running)
+
+    def _is_worth_a_trip(self) -> bool:
+        """Whether the settlements at hand should go out now: always, unless the threads have work to go on with."""
+        waiting = len(self._finished)
+        if not waiting and not self._settling:
+            return False
+        if waiting >= BATCH or self._work.empty() or self._draining:
+            return True
+        return clock.monotonic() - self._first_finished >= LINGER
+
+    def _is_worth_a_fetch(self, room: int) -> bool:
+        if room <= 0:
+            return False
+        if self.dry:
+            return False
+        return self._work.empty() or room >= self._pace.capacity // 2
+
+    def _patience(self) -> float:
+        """How long the thread may sleep when nobody wakes it."""
+        if self._finished:
+            return max(0.0, LINGER - (clock.monotonic() - self._first_finished))
+        if not self._work.empty():
+            return LINGER
+        self.dry = False
+        return self._poll
+
+    def _trade(self, consumer: Consumer, room: int) -> None:
+        while self._finished and len(self._settling) < BATCH:
+            self._settling.append(self._finished.popleft())
+        if self._finished:
+            self._first_finished = clock.monotonic()
+        started = [self._reports.popleft() for _ in range(len(self._reports))]
+        settlements = [finished.settlement for finished in self._settling]
+        for finished in self._settling:
+            self._emit("before", finished)
+        exchange = consumer.exchange(settlements, room, started)
+        settled, self._settling = self._settling, []
+        self._unfinished += len(exchange.deliveries)
+        self._hand_out(exchange, room)
+        self._account(settled, exchange)
+        if exchange.fenced:
+            self._be_fenced()
+
+    def _hand_out(self, exchange: Exchange, room: int) -> None:
+        if room > 0:
+            self.dry = not exchange.deliveries
+        if exchange.deliveries:
+            self._fetched_at = clock.monotonic()
+        for delivery in exchange.deliveries:
+            self._work.put(delivery)
+
+    def _account(self, settled: list[Finished], exchange: Exchange) -> None:
+        self._unfinished -= len(settled)
+        ran = 0
+        for finished in settled:
+            settlement = finished.settlement
+            if settlement.delivery.handle in exchange.unsettled:
+                self._settling.append(finished)
+                self._unfinished += 1
+                continue
+            if settlement.delivery.handle in exchange.refused:
+                logger.warning("Message %s finished late: it is not ours any more.", settlement.delivery.message_id)
+                continue
+            if settlement.outcome is not HANDED_BACK:
+                ran += 1
+                self.failed += settlement.error is not None
+            self._emit("after", finished)
+            for outgoing in settlement.then:
+                self._broker.announce(outgoing)
+        self.processed += ran
+        self._pace.finished(ran)
+
+    def _emit(self, when: str, finished: Finished) -> None:
+        """ack and nack hooks, for whoever listens."""
+        if finished.proxy is None:
+            return
+        signal = "nack" if isinstance(finished.settlement.outcome, Dead) else "ack"
+        if self._broker.hooks(f"{when}_{signal}"):
+            emit = self._broker.emit_before if when == "before" else self._broker.emit_after
+            emit(signal, finished.proxy)
+
+    def _be_fenced(self) -> None:
+        """Declared dead: what is here belongs to others now, so nothing of it may be settled or started."""
+        logger.error("This worker was declared dead and stops.")
+        self._finished.clear()
+        while not self._work.empty():
+            try:
+                self._work.get_nowait()
+            except Empty:
+                break
+        self._unfinished = 0
+        self._paused = True
+        self._on_fenced()
+
+    # Giving back
+
+    def _has_waited_too_long(self) -> bool:
+        return not self._work.empty() and clock.monotonic() - self._fetched_at > PATIENCE
+
+    def _give_back(self) -> None:
+        """What no thread has taken goes back to the front of its queue, uncounted."""
+        returned = []
+        while True:
+            try:
+                delivery = self._work.get_nowait()
+            except Empty:
+                break
+            if delivery is None:
+                self._work.put(None)
+                break
+            returned.append(Finished(Settlement(delivery, HANDED_BACK), None))
+        if returned:
+            self._pace.slow_down()
+            self._finished.extend(returned)
+
+    # Trouble
+
+    def _stumble(self, error: BrokerError | None) -> None:
+        self._failures += 1
+        if error is None:
+            logger.critical("The exchange with the broker failed unexpectedly.", exc_info=True)
+        elif self._failures == 1:
+            logger.warning("The broker cannot be reached (%s); trying again.", error)
+        pause = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** min(self._failures, 10))
+        self._ending.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - spreading load
+
+    def _leave(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        try:
+            consumer.close(give_back=self._give_back_on_exit)
+        except BrokerError as error:
+            logger.warning("The broker was not told of this worker's end (%s); its lease will run out.", error)
+
+

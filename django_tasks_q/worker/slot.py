@@ -1,0 +1,110 @@
+"""One thread's place: what it runs, until when, and whether an exception may be raised in it."""
+
+from __future__ import annotations
+
+from threading import Lock, get_ident
+
+from .. import clock
+from ..deliveries import Delivery
+from ..errors import Interrupt
+from ..threading import clear_thread_exception, raise_thread_exception
+from .board import Region
+
+
+class Slot:
+    """Belongs to one worker thread; the ticker and the worker look at it from theirs.
+
+    An exception is raised in the thread only between :meth:`open` and :meth:`close`, which people's code runs between:
+    both sides hold the lock, so one that comes too late is never sent, and one that was sent but not yet raised is
+    taken back. The engine's own code is never hit.
+    """
+
+    def __init__(self, region: Region, index: int) -> None:
+        self._region = region
+        self._index = index
+        self._lock = Lock()
+        self._thread_id = 0
+        self._open = False
+        self._sent = False
+        self.delivery: Delivery | None = None
+        self.started_at = 0
+        self.deadline: float | None = None
+        self.notify_shutdown = False
+        self.reported = False
+        self.interrupted = False
+
+    @property
+    def busy(self) -> bool:
+        return self.delivery is not None
+
+    def begin(self, delivery: Delivery) -> None:
+        """The thread has taken a delivery; from now on it counts as started."""
+        self._thread_id = get_ident()
+        self.started_at = clock.wall_ms()
+        self.reported = self.interrupted = False
+        self._region.begin(
+            self._index,
+            delivery.message_id.encode("utf-8", "replace")[:256],
+            delivery.queue_name.encode(),
+            delivery.number,
+            self.started_at,
+            clock.monotonic(),
+        )
+        self.delivery = delivery
+
+    def end(self) -> None:
+        self._region.end(self._index)
+        self.delivery = None
+        self.deadline = None
+        self.notify_shutdown = False
+
+    def open(self, time_limit: int | None, grace: int, notify_shutdown: bool) -> None:
+        """People's code starts. ``time_limit`` and ``grace`` are milliseconds; after both the process is forfeit."""
+        if time_limit is not None:
+            now = clock.monotonic()
+            self.deadline = now + time_limit / 1000
+            self._region.set_deadline(self._index, self.deadline + grace / 1000)
+        self.notify_shutdown = notify_shutdown
+        self._sent = False
+        with self._lock:
+            self._open = True
+
+    def close(self) -> None:
+        """People's code has ended; whatever was on its way to interrupt it is discarded."""
+        while self._open:
+            try:
+                with self._lock:
+                    self._open = False
+            except Interrupt:
+                continue
+        if self._sent:
+            try:
+                clear_thread_exception(self._thread_id)
+            except Interrupt:
+                return
+
+    def interrupt(self, exception: type[BaseException]) -> bool:
+        """Raise ``exception`` in the thread if people's code runs there and has not been interrupted yet."""
+        with self._lock:
+            if not self._open or self._sent:
+                return False
+            self._sent = True
+            self.interrupted = True
+            raise_thread_exception(self._thread_id, exception)
+            return True
+
+    def interrupt_again(self, exception: type[BaseException]) -> bool:
+        """The same for code that was interrupted before and went on."""
+        self._sent = False
+        return self.interrupt(exception)
+
+    def running_since(self) -> tuple[Delivery, int] | None:
+        """The delivery and its start, unless the thread is idle."""
+        delivery = self.delivery
+        return None if delivery is None else (delivery, self.started_at)
+
+
+def any_busy(slots: list[Slot]) -> bool:
+    return any(slot.busy for slot in slots)
+
+

@@ -1,0 +1,88 @@
+"""The thread that looks at the slots ten times a second."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+
+from .. import clock
+from ..deliveries import Started
+from ..errors import TimeLimitExceeded
+from ..logging import get_logger
+from .board import Region
+from .io_loop import ConsumerThread
+from .slot import Slot
+
+logger = get_logger(__name__)
+
+INTERVAL = 0.1
+MOMENT = 200
+"""Milliseconds after which a running message is journalled as started; shorter ones cost one event at their end."""
+
+
+class Ticker(Thread):
+    """Ends what is over its time limit, reports what runs for longer than a moment, keeps the board's numbers fresh.
+
+    It cannot help when people's code holds the interpreter's lock; then the generation acts on the board's deadline.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        region: Region,
+        io: ConsumerThread,
+        *,
+        on_condemned: Callable[[], None],
+        wants_retirement: Callable[[], bool],
+    ) -> None:
+        super().__init__(daemon=True, name="Ticker")
+        self._slots = slots
+        self._region = region
+        self._io = io
+        self._on_condemned = on_condemned
+        self._wants_retirement = wants_retirement
+        self._condemned = False
+        self._ending = Event()
+
+    def run(self) -> None:
+        ticks = 0
+        while not self._ending.wait(INTERVAL):
+            try:
+                self._look_at_slots()
+                if ticks % 5 == 0:
+                    self._report()
+            except Exception:
+                logger.exception("The ticker stumbled.")
+            ticks += 1
+
+    def end(self) -> None:
+        self._ending.set()
+
+    def _look_at_slots(self) -> None:
+        now, wall = clock.monotonic(), clock.wall_ms()
+        for slot in self._slots:
+            deadline = slot.deadline
+            if deadline is not None and now >= deadline and not slot.interrupted:
+                slot.interrupt(TimeLimitExceeded)
+            running = slot.running_since()
+            if running is not None and not slot.reported and wall - running[1] >= MOMENT:
+                slot.reported = True
+                self._io.report_started(Started(*running))
+        if not self._condemned and self._region.condemned_at:
+            self._condemned = True
+            self._on_condemned()
+
+    def _report(self) -> None:
+        self._region.report(self._io.processed, self._io.failed, memory(), self._wants_retirement())
+
+
+def memory() -> int:
+    """Resident bytes of this process; on systems without /proc the highest value it ever had."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

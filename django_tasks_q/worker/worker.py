@@ -1,0 +1,175 @@
+"""A worker: one process's threads. In ``runworkers`` each child has one; tests and scripts start their own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from queue import SimpleQueue
+from socket import gethostname
+from typing import TYPE_CHECKING
+
+from .. import clock
+from ..broker import Broker
+from ..deliveries import Delivery, WorkerInfo
+from ..errors import Shutdown
+from ..logging import get_logger
+from .board import Board, Region
+from .duties import Duties
+from .executor import Executor
+from .io_loop import ConsumerThread
+from .slot import Slot, any_busy
+from .ticker import Ticker
+from .worker_thread import WorkerThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = get_logger(__name__)
+
+_LAST_CALL = 0.2
+"""The part of the shutdown time-out, at most a second of it, that interrupted actors get to end."""
+
+
+def new_worker_id() -> str:
+    """Unique over hosts and restarts: the host's name alone is neither."""
+    return f"{gethostname()[:48]}-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+class Worker:
+    """Runs the messages of a broker.
+
+    Parameters:
+        queues: names, or names with weights; all queues of the broker when not given.
+        worker_timeout: the longest wait for work between two looks, in milliseconds.
+        worker_threads: how many messages run at a time.
+        worker_id, region, suspects, duties: for ``runworkers``, where other processes renew the lease (``duties=False``)
+            and watch the board. A worker of your own does both itself, which shares the interpreter's lock with the
+            actors: code that holds it for longer than the lease is then taken for dead.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        queues: Iterable[str] | Mapping[str, int] | None = None,
+        worker_timeout: int = 1_000,
+        worker_threads: int = 8,
+        worker_id: str | None = None,
+        region: Region | None = None,
+        suspects: bool = False,
+        duties: bool = True,
+        time_limit_grace: int = 10_000,
+        unknown_actor_grace: int = 600_000,
+        on_forfeit: Callable[[], None] | None = None,
+    ) -> None:
+        if worker_threads < 1:
+            raise ValueError(f"A worker has at least one thread: {worker_threads!r}")
+        self.broker = broker
+        self.worker_id = worker_id or new_worker_id()
+        self.worker_timeout = worker_timeout
+        self.worker_threads = worker_threads
+        self.forfeit = False
+        self._on_forfeit = on_forfeit
+        self._weights = _weights(broker, queues)
+        self._region = region or Board(1, worker_threads).regions[0]
+        if region is None:
+            self._region.assign(self.worker_id, os.getpid())
+        self.slots = [Slot(self._region, index) for index in range(worker_threads)]
+        self.work_queue: SimpleQueue[Delivery | None] = SimpleQueue()
+        self.executor = Executor(
+            broker, time_limit_grace=time_limit_grace, unknown_actor_grace=unknown_actor_grace
+        )
+        info = WorkerInfo(self.worker_id, self._weights, worker_threads, suspects)
+        self.consumer = ConsumerThread(
+            broker, info, self.work_queue, poll=worker_timeout / 1000, on_fenced=self._be_forfeit
+        )
+        self.workers = [
+            WorkerThread(broker, self.executor, slot, self.work_queue, self.consumer) for slot in self.slots
+        ]
+        self._ticker = Ticker(
+            self.slots,
+            self._region,
+            self.consumer,
+            on_condemned=self.consumer.drain,
+            wants_retirement=lambda: self.executor.out_of_memory,
+        )
+        self._keeping = Duties(broker, self.worker_id) if duties else None
+
+    def start(self) -> None:
+        """Boot the threads."""
+        self.broker.emit_before("worker_boot", self)
+        for thread in self.workers:
+            thread.start()
+        self.consumer.start()
+        self._ticker.start()
+        if self._keeping is not None:
+            self._keeping.start()
+        self.broker.emit_after("worker_boot", self)
+
+    def pause(self) -> None:
+        """Fetch nothing until :meth:`resume`; what is here is finished."""
+        self.consumer.pause()
+
+    def resume(self) -> None:
+        self.consumer.resume()
+
+    def stop(self, timeout: int = 600_000) -> None:
+        """Stop: fetch no more, give back what has not started, finish what runs within ``timeout`` milliseconds.
+
+        What still runs shortly before the end is interrupted and goes back to its queue uncounted; what cannot be
+        interrupted is left to burial, because nobody may give back what may still be running.
+        """
+        end = time.monotonic() + timeout / 1000
+        self.broker.emit_before("worker_shutdown", self)
+        self.consumer.drain()
+        for slot in self.slots:
+            if slot.notify_shutdown:
+                slot.interrupt(Shutdown)
+        if not self._wait_until_idle(end - min(1.0, timeout / 1000 * _LAST_CALL)):
+            for slot in self.slots:
+                slot.interrupt_again(Shutdown)
+            self._wait_until_idle(end)
+        self._ticker.end()
+        idle = not any_busy(self.slots)
+        for thread in self.workers:
+            self.work_queue.put(None)
+        for thread, slot in zip(self.workers, self.slots, strict=True):
+            thread.join(None if not slot.busy else 0)
+        self.consumer.end(give_back=idle)
+        self.consumer.join(max(1.0, end - time.monotonic()))
+        if self._keeping is not None:
+            self._keeping.stop()
+        self.broker.emit_after("worker_shutdown", self)
+
+    def join(self) -> None:
+        """Wait until nothing is waiting in this worker, running or unsettled."""
+        while not (self.work_queue.empty() and not any_busy(self.slots) and self.consumer.idle):
+            time.sleep(0.01)
+
+    @property
+    def exhausted(self) -> bool:
+        """The broker had nothing for this worker when last asked, and nothing is running here."""
+        return self.consumer.dry and self.work_queue.empty() and not any_busy(self.slots) and self.consumer.idle
+
+    def _be_forfeit(self) -> None:
+        self.forfeit = True
+        if self._on_forfeit is not None:
+            self._on_forfeit()
+
+    def _wait_until_idle(self, end: float) -> bool:
+        while any_busy(self.slots):
+            if clock.monotonic() >= end:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+def _weights(broker: Broker, queues: Iterable[str] | Mapping[str, int] | None) -> Mapping[str, int]:
+    if queues is None:
+        return {}
+    weights = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, 1)
+    for name, weight in weights.items():
+        if weight < 1:
+            raise ValueError(f"The weight of a queue is at least 1: {name}={weight}")
+    return weights
