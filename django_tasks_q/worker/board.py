@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 _REGION_HEADER = 256
 _SLOT = 512
-_IDENTITY = struct.Struct("<QB96p")  # pid, presence, worker id
+_PID = struct.Struct("<Q")
+_IDENTITY = struct.Struct("<QB97p")  # pid, presence, worker id
 _NUMBERS = struct.Struct("<QQQdB")  # processed, failed, rss bytes, condemned at, wants retirement
-_NUMBERS_AT = 128
+_READY_AT, _NUMBERS_AT = 120, 128
 _TASK = struct.Struct("<IHHQdd")  # delivery number, id length, queue length, started wall ms, started mono, deadline
 _DEADLINE = struct.Struct("<d")
 _TASK_AT, _DEADLINE_AT, _TEXT_AT, _QUEUE_AT = 8, 8 + _TASK.size - 8, 48, 48 + 256
@@ -52,8 +53,19 @@ class Region:
         self._memory[self._offset : self._offset + size] = bytes(size)
         _IDENTITY.pack_into(self._memory, self._offset, pid, presence, worker_id.encode())
 
+    def set_pid(self, pid: int) -> None:
+        _PID.pack_into(self._memory, self._offset, pid)
+
     def mark(self, presence: int) -> None:
         self._memory[self._offset + 8] = presence
+
+    def mark_ready(self) -> None:
+        """The worker is connected and fetching."""
+        self._memory[self._offset + _READY_AT] = 1
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self._memory[self._offset + _READY_AT])
 
     def condemn(self, at: float) -> None:
         """Tell the worker that it will be ended: it stops fetching."""

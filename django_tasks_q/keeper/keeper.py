@@ -1,0 +1,151 @@
+"""The keeper: one process in each generation, beside the workers."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from typing import Any
+
+import msgspec
+
+from .. import clock
+from ..broker import Broker
+from ..deliveries import Casualty
+from ..errors import BrokerError
+from ..judge import make_judge
+from ..logging import get_logger
+from ..supervisor.channel import Channel
+from ..worker.board import EMPTY, Board
+from .leases import Leases
+from .rescuer import Rescuer
+from .service import Service
+
+logger = get_logger(__name__)
+
+_LONGEST_WAIT = 1.0
+
+
+class Keeper:
+    """Renews leases, buries the dead that the generation reports, rescues those of other hosts.
+
+    When the generation dies it stays until the last worker has ended (they finish within the shutdown time-out), ends
+    those that do not, buries them, and goes.
+    """
+
+    def __init__(self, broker: Broker, board: Board, channel: Channel, *, shutdown_timeout: float) -> None:
+        self._broker = broker
+        self._board = board
+        self._channel = channel
+        self._shutdown_timeout = shutdown_timeout
+        self._judge = make_judge(broker)
+        self._rescuer = Rescuer(broker, self._judge, lambda: channel.send(kind="suspects"))
+        self._services: list[Service] = [Leases(broker, board), self._rescuer]
+        self._graves: list[dict[str, Any]] = []
+        self._stopping = False
+
+    def run(self) -> int:
+        """Keep until told to stop; returns an exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        selector = selectors.DefaultSelector()
+        selector.register(self._channel, selectors.EVENT_READ)
+        while not (self._stopping and not self._graves):
+            if selector.select(self._patience()):
+                self._listen()
+            if self._channel.closed:
+                self._outlive_the_generation()
+                break
+            self._round()
+        self._broker.close()
+        return 0
+
+    def _listen(self) -> None:
+        for note in self._channel.receive():
+            if note["kind"] == "dead":
+                self._graves.append(note)
+            elif note["kind"] == "stop":
+                self._stopping = True
+
+    def _round(self) -> None:
+        self._bury()
+        for service in self._services:
+            service.run_if_due()
+
+    def _patience(self) -> float:
+        if self._graves:
+            return 0.2
+        return min(_LONGEST_WAIT, *(service.seconds_left for service in self._services))
+
+    def _bury(self) -> None:
+        """Bury who was reported dead; who cannot be buried now (the broker is gone) is tried again."""
+        graves, self._graves = self._graves, []
+        for index, note in enumerate(graves):
+            casualties = msgspec.convert(note["casualties"], list[Casualty])
+            try:
+                held = self._broker.bury(note["worker_id"], casualties, self._judge, note["reason"])
+            except BrokerError as error:
+                logger.warning("Worker %s cannot be buried yet: %s", note["worker_id"], error)
+                self._graves = graves[index:]
+                return
+            if held:
+                logger.warning("Worker %s %s; %d messages went back.", note["worker_id"], note["reason"], held)
+            self._channel.send(kind="buried", worker_id=note["worker_id"])
+            if casualties:
+                self._rescuer.hurry()
+
+    # The generation is dead
+
+    def _outlive_the_generation(self) -> None:
+        logger.error("The generation is gone; its workers have %.1f s to finish.", self._shutdown_timeout)
+        end = clock.monotonic() + self._shutdown_timeout
+        while self._living() and clock.monotonic() < end:
+            for service in self._services:
+                service.run_if_due()
+            time.sleep(0.05)
+        while living := self._living():
+            # Nobody may give back what may still be running, so the burial waits for the last of them.
+            for pid in living:
+                _kill(pid)
+            time.sleep(0.02)
+        for region in self._board:
+            if region.presence != EMPTY:
+                self._graves.append(_grave(region))
+        self._bury()
+
+    def _living(self) -> list[int]:
+        return [region.pid for region in self._board if region.presence != EMPTY and _is_alive(region.pid)]
+
+
+def _grave(region: Any) -> dict[str, Any]:
+    """A burial without a witness: the generation is gone, so what was running was interrupted with it."""
+    casualties = [
+        Casualty(task.message_id, task.number, "interrupted", task.started_at, "its generation died")
+        for task in region.running()
+    ]
+    return {
+        "kind": "dead",
+        "worker_id": region.worker_id,
+        "casualties": msgspec.to_builtins(casualties),
+        "reason": "ended with its generation",
+    }
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process that is not our child still runs; a zombie that nobody reaps does not."""
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return os.path.exists(f"/proc/{pid}") or not os.path.exists("/proc/self")
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass  # it ended by itself meanwhile

@@ -1,0 +1,33 @@
+"""The rescue of what workers of lost hosts had claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..broker import Broker
+from ..deliveries import Judge
+from ..logging import get_logger
+from .service import Service
+
+logger = get_logger(__name__)
+
+
+class Rescuer(Service):
+    """Buries workers whose lease ran out, by the store's clock, and says when messages wait that must run alone.
+
+    Every keeper of every host does this; rescuing twice is harmless.
+    """
+
+    interval = 5.0
+
+    def __init__(self, broker: Broker, judge: Judge, on_suspects: Callable[[], None]) -> None:
+        super().__init__()
+        self._broker = broker
+        self._judge = judge
+        self._on_suspects = on_suspects
+
+    def work(self) -> None:
+        for worker_id in self._broker.rescue(self._judge):
+            logger.warning("Worker %s is gone; what it held was given back.", worker_id)
+        if self._broker.has_suspects():
+            self._on_suspects()

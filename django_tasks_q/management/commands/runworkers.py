@@ -1,0 +1,164 @@
+"""``manage.py runworkers``: run the messages of this project."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from django_tasks_q import __version__, conf, get_broker
+from django_tasks_q.durations import parse_milliseconds, parse_seconds
+from django_tasks_q.errors import BrokerConnectionError, BrokerNotReady, ProcessesFailed, did_you_mean
+from django_tasks_q.supervisor import Options, Supervisor
+from django_tasks_q.supervisor.boot import wait_for_broker
+from django_tasks_q.supervisor.channel import Channel
+from django_tasks_q.supervisor.generation import Generation
+from django_tasks_q.supervisor.handle import ENVIRONMENT
+from django_tasks_q.supervisor.logs import configure
+from django_tasks_q.supervisor.supervisor import say
+
+ARGUMENTS, UNREACHABLE = 2, 3
+
+
+class Command(BaseCommand):
+    help = "Run the messages that this project's actors were sent, until Ctrl-C."
+    requires_system_checks = []  # they open connections; what matters here is asked of the broker itself
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument
+        add("-p", "--processes", type=_positive, help="worker processes (setting PROCESSES; default: one for each CPU)")
+        add("-t", "--threads", type=_positive, help="threads in each process (setting THREADS; default 8)")
+        add("-Q", "--queues", nargs="+", default=[], metavar="NAME[=WEIGHT]", help="only these queues")
+        add("--watch", nargs="?", const="", metavar="DIR", help="reload when a Python file below DIR changes")
+        add("--watch-use-polling", action="store_true", help="look at the files instead of asking the system")
+        add("--pid-file", metavar="FILE", help="write the process id there, and refuse to start twice")
+        add("--log-file", metavar="FILE", help="log there instead of standard error")
+        add("--log-format", choices=["text", "json"], default="text")
+        add(
+            "--worker-shutdown-timeout",
+            type=_milliseconds,
+            metavar="MS",
+            help="how long running messages may go on after a stop: milliseconds, or 30s, 10m",
+        )
+        add("--max-messages", type=_positive, metavar="N", help="replace a worker after N messages")
+        add("--max-memory", type=_positive, metavar="MIB", help="replace a worker that uses more")
+        add("--max-age", type=_seconds, metavar="S", help="replace a worker after S seconds, or 10m, 2h")
+        add("--burst", action="store_true", help="end when there is nothing left to run")
+        add("--no-maintenance", action="store_true", help="start no keeper; another runworkers must have one")
+        add("--wait-for-broker", type=_milliseconds, default=30_000, metavar="MS", help="how long to wait for it at boot")
+
+    def handle(self, *args: Any, **given: Any) -> None:
+        if sys.platform == "win32":
+            _leave("runworkers needs Linux or macOS; on Windows run it in WSL or a container.")
+        options = self._options(given)
+        configure(options.log_format, options.log_file, options.verbosity)
+        channel = os.environ.pop(ENVIRONMENT, None)
+        try:
+            wait_for_broker(options.wait_for_broker / 1000)
+            connections.close_all()
+            if channel is not None:
+                code = _run_generation(options, Channel.from_descriptor(int(channel)))
+            else:
+                greet(options)
+                code = Supervisor(options, lambda theirs: _run_generation(options, theirs), say).run()
+        except BrokerNotReady as error:
+            _leave(str(error))
+        except BrokerConnectionError as error:
+            _leave(f"The broker cannot be reached: {error}", UNREACHABLE)
+        except ProcessesFailed as error:
+            _leave(str(error), error.exit_code)
+        sys.exit(code)
+
+    def _options(self, given: dict[str, Any]) -> Options:
+        watch = given["watch"]
+        timeout = given["worker_shutdown_timeout"]
+        return Options(
+            processes=given["processes"] or conf.get("PROCESSES"),
+            threads=given["threads"] or conf.get("THREADS"),
+            queues=parse_queues(given["queues"]),
+            watch=None if watch is None else str(Path(watch or _project_folder()).resolve()),
+            watch_use_polling=given["watch_use_polling"],
+            pid_file=given["pid_file"],
+            log_file=given["log_file"],
+            log_format=given["log_format"],
+            shutdown_timeout=conf.get("WORKER_SHUTDOWN_TIMEOUT") if timeout is None else timeout,
+            max_messages=given["max_messages"],
+            max_memory_mib=given["max_memory"],
+            max_age_seconds=given["max_age"],
+            burst=given["burst"],
+            maintenance=not given["no_maintenance"],
+            wait_for_broker=given["wait_for_broker"],
+            verbosity=given["verbosity"],
+            lease=conf.get("LEASE"),
+            time_limit_grace=conf.get("TIME_LIMIT_GRACE"),
+            unknown_actor_grace=conf.get("UNKNOWN_ACTOR_GRACE"),
+            switch_interval=conf.get("SWITCH_INTERVAL"),
+        )
+
+
+def parse_queues(given: list[str]) -> dict[str, int]:
+    """``["high=3", "low"]`` as names and weights. CommandError for a queue that no actor uses, or a bad weight."""
+    known = get_broker().get_declared_queues()
+    queues = {}
+    for item in given:
+        name, _, weight = item.partition("=")
+        if name not in known:
+            hint = did_you_mean(name, sorted(known)) or f" Known are: {', '.join(sorted(known)) or 'none'}."
+            raise CommandError(f"No actor uses a queue called {name!r}.{hint}", returncode=ARGUMENTS)
+        if weight and (not weight.isdigit() or int(weight) < 1):
+            raise CommandError(f"The weight of a queue is a whole number from 1 on: {item!r}", returncode=ARGUMENTS)
+        queues[name] = int(weight or 1)
+    return queues
+
+
+def greet(options: Options) -> None:
+    """The first lines: what runs, on what, and how to end it."""
+    broker = get_broker()
+    queues = options.queues or dict.fromkeys(sorted(broker.queues), 1)
+    names = [name if weight == 1 else f"{name}={weight}" for name, weight in queues.items()]
+    apps = sorted({actor.app_label for actor in broker.actors.values()})
+    say(f"django_tasks_q {__version__}, broker {broker.address}")
+    say(f"  queues     {', '.join(names) or 'none: no actor is declared'}")
+    say(f"  actors     {len(broker.actors)} in {', '.join(apps) or 'no app'}")
+    say(f"  processes  {options.processes} x {options.threads} threads")
+    if options.watch is not None:
+        say(f"  watching   {options.watch}")
+    say("Stop with Ctrl-C.")
+
+
+def _run_generation(options: Options, channel: Channel) -> int:
+    return Generation(options, channel, prepare_fork=connections.close_all).run()
+
+
+def _project_folder() -> str:
+    return str(getattr(settings, "BASE_DIR", None) or os.getcwd())
+
+
+def _leave(text: str, code: int = ARGUMENTS) -> NoReturn:
+    raise CommandError(text, returncode=code)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+def _milliseconds(text: str) -> int:
+    try:
+        return parse_milliseconds(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def _seconds(text: str) -> int:
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
