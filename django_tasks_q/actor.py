@@ -118,11 +118,13 @@ class Actor(Generic[P, R]):
 
     async def asend(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
         """:meth:`send` from async code, without blocking the event loop."""
-        return await _off_the_loop(self.send, *args, **kwargs)
+        sent: Message[R] = await _off_the_loop(self.send, *args, **kwargs)
+        return sent
 
     async def asend_with_options(self, **options: Any) -> Message[R]:
         """:meth:`send_with_options` from async code, without blocking the event loop."""
-        return await _off_the_loop(self.send_with_options, **options)
+        sent: Message[R] = await _off_the_loop(self.send_with_options, **options)
+        return sent
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now."""
@@ -218,9 +220,7 @@ def actor(
         _check_delivery_limit(declared)
         _refuse_unknown(declared, on.actor_options | ENGINE_OPTIONS, f"{name}: an actor has no option")
         _refuse_namesake(on, name, fn)
-        return actor_class(
-            fn, broker=on, actor_name=name, queue_name=queue_name, priority=priority, options=declared
-        )
+        return actor_class(fn, broker=on, actor_name=name, queue_name=queue_name, priority=priority, options=declared)
 
     return decorate if fn is None else decorate(fn)
 
@@ -249,7 +249,7 @@ def _refuse_namesake(broker: Broker, name: str, fn: Callable[..., Any]) -> None:
         return
     raise ValueError(
         f"Two actors are called {name!r}: {known.fn.__module__}.{known.fn.__qualname__} and "
-        f"{fn.__module__}.{fn.__qualname__}. Give one of them actor_name=\"{_app_label(fn)}.{fn.__name__}\"."
+        f'{fn.__module__}.{fn.__qualname__}. Give one of them actor_name="{_app_label(fn)}.{fn.__name__}".'
     )
 
 
@@ -285,5 +285,3 @@ def _app_label(fn: Callable[..., Any]) -> str:
     """The label of the app that a function's module belongs to, as its module path tells."""
     package = (fn.__module__ or "").split(".")
     return package[-2] if len(package) > 1 else package[0]
-
-

@@ -48,9 +48,7 @@ class Consumer(ABC):
     """One worker process's side of the broker. Only its I/O thread calls it, except :meth:`wake`."""
 
     @abstractmethod
-    def exchange(
-        self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()
-    ) -> Exchange:
+    def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
         """Settle what is done, note what is running, promote what is due and claim up to ``room`` new deliveries.
 
         On brokers that can, all of it is one atomic step. Raises :class:`BrokerConnectionError` when the broker cannot
@@ -68,7 +66,7 @@ class Consumer(ABC):
 
     @abstractmethod
     def close(self, *, give_back: bool = True) -> None:
-        """Leave. With ``give_back``, whatever is still owned goes to the front of its queue and this worker is forgotten.
+        """Leave. With ``give_back``, what is still owned goes to the front of its queue and this worker is forgotten.
 
         Without it nothing is given back, because something may still be running here: burial or the end of the lease
         will do it.
@@ -138,7 +136,7 @@ class Broker(ABC):
             middleware.after_declare_actor(self, actor)
 
     def hooks(self, signal: str) -> list[Callable[..., Any]]:
-        """The methods that listen to ``signal``, in the order in which they are called; inherited no-ops are left out."""
+        """The methods that listen to ``signal``, in calling order; inherited no-ops are left out."""
         found = self._hooks.get(signal)
         if found is None:
             methods = [getattr(item, signal, None) for item in self.middleware]
@@ -149,7 +147,7 @@ class Broker(ABC):
         return found
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call ``before_<signal>`` of every middleware, in order. Only MiddlewareError gets through; others are logged."""
+        """Call ``before_<signal>`` of every middleware, in order. Only MiddlewareError gets through."""
         for hook in self.hooks("before_" + signal):
             try:
                 hook(self, *args, **kwargs)
@@ -159,7 +157,7 @@ class Broker(ABC):
                 self.logger.critical("Unexpected failure in before_%s.", signal, exc_info=True)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call ``after_<signal>`` of every middleware, in reverse order. Whatever they raise is logged and contained."""
+        """Call ``after_<signal>`` of every middleware, in reverse order. What they raise is logged and contained."""
         for hook in self.hooks("after_" + signal):
             try:
                 hook(self, *args, **kwargs)
@@ -292,7 +290,7 @@ class Broker(ABC):
 
     @abstractmethod
     def rescue(self, judge: Judge) -> list[str]:
-        """Bury every worker whose lease ran out; what the store knows to have started counts as lost. Returns their ids."""
+        """Bury every worker whose lease ran out, and return their ids. What the store knows to have started is lost."""
 
     @abstractmethod
     def has_suspects(self) -> bool:
@@ -312,7 +310,7 @@ class Broker(ABC):
 
     @abstractmethod
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
-        """Give dead letters a new life at once, attempts and losses forgotten. Returns the ids that were dead letters."""
+        """Give dead letters a new life, attempts and losses forgotten. Returns the ids that were dead letters."""
 
     @abstractmethod
     def flush(self, queue_name: str) -> None:
@@ -350,7 +348,6 @@ def check_delay(delay: object, eta: object) -> None:
 def _parent_id() -> str:
     running = get_running()
     return "" if running is None else running.message.message_id
-
 
 
 _broker: Broker | None = None

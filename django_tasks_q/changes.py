@@ -100,10 +100,7 @@ def settled(settlement: Settlement, worker_id: str, now: int, attempt_outcome: s
     """A delivery came to its end; ``attempt_outcome`` overrides what its attempt is called."""
     delivery, outcome = settlement.delivery, settlement.outcome
     kind = Kind.HANDED_BACK if type(outcome) is Requeue else Kind.SETTLED
-    if type(outcome) is Done:
-        name = ""
-    else:
-        name = attempt_name(settlement) if attempt_outcome is None else attempt_outcome
+    name = attempt_name(settlement) if attempt_outcome is None else attempt_outcome
     return Event(
         kind,
         delivery.message_id,

@@ -33,7 +33,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 def check_database_broker(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
-    """E002: SQLite too old for RETURNING. E003: PostgreSQL without psycopg 3. W001: SQLite without its write-ahead log."""
+    """E002: SQLite too old for RETURNING. E003: PostgreSQL without psycopg 3. W001: SQLite without write-ahead log."""
     found: list[checks.CheckMessage] = []
     for alias in databases or ():
         vendor = connections[alias].vendor

@@ -60,7 +60,7 @@ def compute_backoff(
     """
     backoff = factor * 2 ** min(attempts, max_exponent)
     if jitter:
-        backoff = int(backoff * random.uniform(1, 2))  # noqa: S311 - spreading load, not keeping secrets
+        backoff = int(backoff * random.uniform(1, 2))
         if backoff > max_backoff:
-            backoff = int(max_backoff * random.uniform(0.5, 1))  # noqa: S311
+            backoff = int(max_backoff * random.uniform(0.5, 1))
     return attempts + 1, min(backoff, max_backoff)

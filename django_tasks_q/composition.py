@@ -11,7 +11,7 @@ from .message import Message, set_join
 from .outcomes import milliseconds
 
 
-class pipeline:  # noqa: N801 - the name Dramatiq's users type
+class pipeline:
     """Messages that run one after the other, each getting the result of the one before as its last argument.
 
     Parameters:
@@ -21,6 +21,7 @@ class pipeline:  # noqa: N801 - the name Dramatiq's users type
 
     def __init__(self, children: Iterable[Message[Any] | pipeline], *, broker: Broker | None = None) -> None:
         self.broker = broker or get_broker()
+        self.messages: list[Message[Any]]
         steps: list[Message[Any]] = []
         for child in children:
             steps += child.messages if isinstance(child, pipeline) else [child]
@@ -40,9 +41,8 @@ class pipeline:  # noqa: N801 - the name Dramatiq's users type
     def run(self, *, delay: int | timedelta | None = None) -> pipeline:
         """Send the first message, ``delay`` milliseconds from now or after its own delay, whichever is longer."""
         first = self.messages[0]
-        waits = [milliseconds(delay)] if delay is not None else []
-        own = first.options.get("delay")
-        self.broker.enqueue(first, delay=max([*waits, own]) if own is not None else (waits or [None])[0])
+        waits = [wait for wait in (delay, first.options.get("delay")) if wait is not None]
+        self.broker.enqueue(first, delay=max(map(milliseconds, waits)) if waits else None)
         return self
 
 

@@ -81,7 +81,7 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Casualty(msgspec.Struct, frozen=True):
-    """A delivery that was running when its worker died: ``lost``, over its ``time_limit``, or ``interrupted`` innocently."""
+    """A delivery that was running when its worker died: ``lost``, over its ``time_limit``, or ``interrupted``."""
 
     message_id: str
     number: int

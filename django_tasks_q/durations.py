@@ -9,7 +9,7 @@ _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)?")
 
 
 def parse_milliseconds(text: str) -> int:
-    """``"1500"``, ``"30s"``, ``"10m"``, ``"2h"`` as milliseconds; a bare number is milliseconds. ValueError otherwise."""
+    """``"1500"``, ``"30s"``, ``"10m"``, ``"2h"`` as milliseconds; a bare number is milliseconds. Else ValueError."""
     return _parse(text, "ms")
 
 

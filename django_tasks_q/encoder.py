@@ -80,13 +80,13 @@ class PickleEncoder(Encoder):
     def encode(self, data: dict[str, Any]) -> bytes:
         try:
             return pickle.dumps(data)
-        except Exception as error:  # noqa: BLE001 - pickle runs the objects' own code, which may raise anything
+        except Exception as error:
             raise EncodeError(f"Cannot be pickled: {error}") from error
 
     def decode(self, data: bytes) -> dict[str, Any]:
         try:
-            decoded = pickle.loads(data)  # noqa: S301 - chosen by the user, see the class
-        except Exception as error:  # noqa: BLE001
+            decoded = pickle.loads(data)
+        except Exception as error:
             raise DecodeError(f"Not a pickle: {error}", data, error) from error
         if type(decoded) is not dict:
             raise DecodeError(f"Expected a pickled dict, found {type(decoded).__name__}.", data)

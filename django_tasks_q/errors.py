@@ -115,7 +115,7 @@ class MiddlewareError(Exception):
     """Raised by a middleware hook to stop what is going on."""
 
 
-class SkipMessage(MiddlewareError):  # noqa: N818 - the name Dramatiq's users type
+class SkipMessage(MiddlewareError):
     """Raised by ``before_process_message``: the message is not run; it is done, or dead if ``fail()`` was called."""
 
 
@@ -127,7 +127,7 @@ class ProcessesFailed(DjangoTasksQError):
         self.exit_code = exit_code
 
 
-class Retry(DjangoTasksQError):  # noqa: N818 - the name Dramatiq's users type
+class Retry(DjangoTasksQError):
     """Raised by an actor that wants to run again; an attempt is counted.
 
     ``delay`` is the exact wait in milliseconds (or a ``timedelta``); ``None`` leaves it to the back-off.

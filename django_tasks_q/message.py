@@ -130,7 +130,6 @@ class Message(msgspec.Struct, Generic[R], frozen=True):
             attributes["options"] = {**self.options, **attributes["options"]}
         return msgspec.structs.replace(self, **attributes)
 
-
     def __or__(self, other: Any) -> Any:
         """``a | b`` is a pipeline; the composition room says how."""
         if _join is None:

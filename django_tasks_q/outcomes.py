@@ -82,14 +82,14 @@ def _safely(make: Callable[[], str]) -> str:
     """The text of an exception whose own code may raise, hang on to cycles, or be endless."""
     try:
         return make()[:_TEXT_CHARACTERS]
-    except Exception as error:  # noqa: BLE001 - people's __str__ may raise anything
+    except Exception as error:
         return f"<its text raised {type(error).__name__}>"
 
 
 def _format_traceback(exception: BaseException) -> str:
     try:
         lines = traceback.format_exception(exception, limit=-_TRACEBACK_FRAMES)
-    except Exception:  # noqa: BLE001
+    except Exception:
         lines = traceback.format_tb(exception.__traceback__, limit=-_TRACEBACK_FRAMES)
         lines.append(f"{type(exception).__name__}: {_safely(lambda: str(exception))}\n")
     text = "".join(lines)
@@ -114,7 +114,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 def decide(exception: BaseException | None, retries: int, policy: RetryPolicy) -> Outcome:
-    """What becomes of an attempt that ended with ``exception`` (``None``: it returned) after ``retries`` failed ones."""
+    """What becomes of an attempt that ended with ``exception`` (None: it returned) after ``retries`` failed ones."""
     if exception is None:
         return DONE
     if isinstance(exception, Shutdown):
@@ -167,5 +167,3 @@ def milliseconds(duration: Any) -> int:
     """A duration given as milliseconds or as a ``timedelta``; negative ones count as none."""
     seconds = getattr(duration, "total_seconds", None)
     return max(0, int(duration if seconds is None else seconds() * 1000))
-
-

@@ -89,9 +89,9 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """The engine's own transaction, on a connection that only the engine uses; SQLite's takes the write lock at once.
+        """The engine's own transaction, on a connection that only the engine uses.
 
-        Deferred, it could not be upgraded while somebody else writes, whatever the time-out.
+        SQLite's takes the write lock at once: deferred, it could not be upgraded while somebody else writes, whatever the time-out.
         """
         self._run("BEGIN IMMEDIATE" if self.vendor == "sqlite" else "BEGIN", ())
         try:

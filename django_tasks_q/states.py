@@ -81,11 +81,7 @@ def drawing() -> str:
     for move in MOVES:
         if move.name in {"lose sight", "find again"}:
             continue
-        lines += [
-            f"    {source} --> {move.target}: {move.name}"
-            for source in State
-            if source in move.sources
-        ]
+        lines += [f"    {source} --> {move.target}: {move.name}" for source in State if source in move.sources]
     lines += [f"    {state} --> [*]" for state in State if state in FINAL]
     lines.append("    note right of unknown: any live state, inside a journal gap")
     return "\n".join(lines)

@@ -178,9 +178,7 @@ class StubBroker(Broker):
                 continue
             entry.enqueued_at = now
             self._put(entry, "ready")
-            self._note(
-                changes.promoted(entry.message_id, now, entry.life, entry.retries, entry.number, entry.lost)
-            )
+            self._note(changes.promoted(entry.message_id, now, entry.life, entry.retries, entry.number, entry.lost))
 
     def _next_due(self) -> int | None:
         return self._delayed[0][0] if self._delayed else None

@@ -8,7 +8,7 @@ from .service import Service
 
 
 class Leases(Service):
-    """Renews three times a lease. It is not the workers that renew: code that holds their lock would cost them theirs."""
+    """Renews three times a lease. Workers do not renew their own: code that holds their lock would cost them theirs."""
 
     def __init__(self, broker: Broker, board: Board) -> None:
         super().__init__()

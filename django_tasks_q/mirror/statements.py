@@ -20,7 +20,8 @@ BIRTH_COLUMNS = (
     "correlation_id", "parent_id", "group_id",
 )  # fmt: skip
 ATTEMPT_COLUMNS = (
-    "message_id", "number", "started_at", "finished_at", "worker", "outcome", "error_type", "error_message", "traceback",
+    "message_id", "number", "started_at", "finished_at", "worker", "outcome", "error_type", "error_message",
+    "traceback",
 )  # fmt: skip
 
 _TYPES = {
@@ -58,13 +59,10 @@ def _conflict(table: str) -> str:
         f"{name} = CASE WHEN {rises} THEN {value} ELSE {old}{name} END"
         for name, value in _assignments(new, old).items()
     ]
-    return (
-        f"ON CONFLICT (message_id) DO UPDATE SET {', '.join(parts)} "
-        f"WHERE {rises} OR {old}created_at IS NULL"
-    )
+    return f"ON CONFLICT (message_id) DO UPDATE SET {', '.join(parts)} WHERE {rises} OR {old}created_at IS NULL"
 
 
-# --- SQLite: one prepared statement, run for each row of the batch (executemany) ------------------------------------------
+# --- SQLite: one prepared statement, run for each row of the batch (executemany)
 
 
 def sqlite_update(table: str) -> str:
@@ -88,12 +86,10 @@ def sqlite_upsert(table: str) -> str:
 
 
 def sqlite_attempts(table: str) -> str:
-    return (
-        f'INSERT INTO "{table}" ({", ".join(ATTEMPT_COLUMNS)}) VALUES ({", ".join("?" * len(ATTEMPT_COLUMNS))})'
-    )
+    return f'INSERT INTO "{table}" ({", ".join(ATTEMPT_COLUMNS)}) VALUES ({", ".join("?" * len(ATTEMPT_COLUMNS))})'
 
 
-# --- PostgreSQL: one statement for the whole batch, its columns as arrays -----------------------------------------------
+# --- PostgreSQL: one statement for the whole batch, its columns as arrays
 
 
 def _array(name: str) -> str:

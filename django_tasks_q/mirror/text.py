@@ -1,7 +1,8 @@
 """Values as every database can store them, without losing what was there.
 
-PostgreSQL stores neither NUL characters nor lone surrogates. A text that has some is kept with a marker in front (U+FDD0,
-which is no character and stands in nobody's text) and the offenders as Python escapes; :func:`original` undoes it.
+PostgreSQL stores neither NUL characters nor lone surrogates. A text that has some is kept with a marker in front
+(U+FDD0, which is no character and stands in nobody's text) and the offenders as Python escapes; :func:`original`
+undoes it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _storable_value(value: Any) -> Any:
 def _shown(value: object) -> str:
     try:
         return storable(repr(value)[:2000])
-    except Exception as error:  # noqa: BLE001 - people's __repr__ may raise anything
+    except Exception as error:
         return f"<its repr raised {type(error).__name__}>"
 
 

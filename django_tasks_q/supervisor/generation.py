@@ -1,7 +1,7 @@
 """A generation: Django set up once, then workers and a keeper forked from it.
 
-One thread and no connections, so forking is safe. It makes the board, reaps the dead, starts replacements with back-off,
-ends what outlives its hard deadline, and tells the supervisor how things are.
+One thread and no connections, so forking is safe. It makes the board, reaps the dead, starts replacements with
+back-off, ends what outlives its hard deadline, and tells the supervisor how things are.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class GenerationHandle:
         ours, theirs = Channel.pair()
         descriptor = theirs.fileno()
         command = [sys.executable, *sys.orig_argv[1:]]
-        process = subprocess.Popen(  # noqa: S603 - the command this process was started with
+        process = subprocess.Popen(
             command, env={**os.environ, ENVIRONMENT: str(descriptor)}, pass_fds=[descriptor], stdin=subprocess.DEVNULL
         )
         theirs.close()

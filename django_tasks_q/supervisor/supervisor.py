@@ -1,7 +1,7 @@
 """The supervisor: the process that ``manage.py runworkers`` is.
 
-One thread, no connection, and no code of the project once the first generation is forked. It obeys signals, watches files,
-starts generations and waits for their end.
+One thread, no connection, and no code of the project once the first generation is forked. It obeys signals, watches
+files, starts generations and waits for their end.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ class Supervisor:
         say: how to tell a person something.
     """
 
-    def __init__(
-        self, options: Options, run_generation: Callable[[Channel], int], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, options: Options, run_generation: Callable[[Channel], int], say: Callable[[str], None]) -> None:
         self._options = options
         self._run_generation = run_generation
         self._say = say
@@ -263,5 +261,3 @@ def say(text: str) -> None:
         print(text, flush=True)
     except (OSError, ValueError):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of this process
-
-

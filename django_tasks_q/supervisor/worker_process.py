@@ -30,7 +30,7 @@ _LAST_MOMENT = 0.3
 
 
 def run_worker_process(options: Options, region: Region, worker_id: str, life: int, *, quarantine: bool) -> int:
-    """Run one worker until it is told to stop or its generation is gone (``life``, a pipe, ends). Returns an exit code."""
+    """Run one worker until it is told to stop or the pipe ``life`` ends with its generation. Returns an exit code."""
     random.seed()
     sys.setswitchinterval(options.switch_interval)
     signals = Signals([signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
@@ -94,4 +94,3 @@ class _Ending:
         """Twice in a row: between two looks a message may be on its way from the broker to a thread."""
         self._exhausted_looks = self._exhausted_looks + 1 if self._worker.exhausted else 0
         return self._exhausted_looks > 1
-

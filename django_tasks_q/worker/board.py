@@ -80,9 +80,7 @@ class Region:
     def begin(self, slot: int, message_id: bytes, queue_name: bytes, number: int, wall_ms: int, mono: float) -> None:
         at = self._slot(slot)
         memory = self._memory
-        _TASK.pack_into(
-            memory, at + _TASK_AT, number, len(message_id), len(queue_name), wall_ms, mono, NO_DEADLINE
-        )
+        _TASK.pack_into(memory, at + _TASK_AT, number, len(message_id), len(queue_name), wall_ms, mono, NO_DEADLINE)
         memory[at + _TEXT_AT : at + _TEXT_AT + len(message_id)] = message_id
         memory[at + _QUEUE_AT : at + _QUEUE_AT + len(queue_name)] = queue_name
         memory[at] = 1
@@ -144,12 +142,10 @@ class Region:
         return self._offset + _REGION_HEADER + slot * _SLOT
 
     def _numbers(self) -> tuple[int, int, int, float, int]:
-        return _NUMBERS.unpack_from(self._memory, self._offset + _NUMBERS_AT)  # type: ignore[return-value]
+        return _NUMBERS.unpack_from(self._memory, self._offset + _NUMBERS_AT)
 
     def _set_numbers(self, processed: int, failed: int, rss: int, condemned_at: float, retire: int) -> None:
-        _NUMBERS.pack_into(
-            self._memory, self._offset + _NUMBERS_AT, processed, failed, rss, condemned_at, retire
-        )
+        _NUMBERS.pack_into(self._memory, self._offset + _NUMBERS_AT, processed, failed, rss, condemned_at, retire)
 
 
 class Board:

@@ -82,7 +82,7 @@ class Executor:
         except SkipMessage as skip:
             skipped = True
             logger.info("%s was skipped: %s", actor.actor_name, skip)
-        except BaseException as error:  # noqa: BLE001 - SystemExit and its kin end the attempt, not the thread
+        except BaseException as error:
             exception = error
         self._notice(exception)
         if skipped:
@@ -118,7 +118,7 @@ class Executor:
         started_at: int,
     ) -> Settlement:
         delivery = proxy.delivery
-        assert delivery is not None  # noqa: S101 - made in process()
+        assert delivery is not None
         error = None if exception is None else ErrorInfo.of(exception)
         payload = _encoded(proxy._message) if type(outcome) is Retry else None
         if error is not None or type(outcome) is Dead:
@@ -150,9 +150,7 @@ class Executor:
         return Finished(Settlement(delivery, outcome, error, finished_at=clock.wall_ms()), None)
 
     def _retry_limit(self, message: Message[Any], actor: Actor[Any, Any]) -> int | None:
-        limit: int | None = message.options.get(
-            "max_retries", actor.options.get("max_retries", self._max_retries)
-        )
+        limit: int | None = message.options.get("max_retries", actor.options.get("max_retries", self._max_retries))
         return limit
 
 
@@ -176,7 +174,7 @@ def _set_retries(message: Message[Any], delivery: Delivery) -> None:
 
 
 def _encoded(message: Message[Any]) -> bytes | None:
-    """The message with what middleware wrote into its options; None keeps the stored one when that cannot be encoded."""
+    """The message with the options that middleware set; None keeps the stored one when that cannot be encoded."""
     try:
         return message.encode()
     except Exception:

@@ -139,7 +139,7 @@ class ConsumerThread(Thread):
         if self._draining or self._has_waited_too_long():
             self._give_back()
         room = self._room()
-        if self._is_worth_a_trip() or self._reports or room > 0 and self._is_worth_a_fetch(room):
+        if self._is_worth_a_trip() or self._reports or (room > 0 and self._is_worth_a_fetch(room)):
             self._trade(consumer, room)
         if not (self._ending.is_set() or self._is_worth_a_trip() or self._is_worth_a_fetch(self._room())):
             consumer.wait(self._patience())
@@ -273,7 +273,7 @@ class ConsumerThread(Thread):
         elif self._failures == 1:
             logger.warning("The broker cannot be reached (%s); trying again.", error)
         pause = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** min(self._failures, 10))
-        self._ending.wait(pause * random.uniform(0.5, 1))  # noqa: S311 - spreading load
+        self._ending.wait(pause * random.uniform(0.5, 1))
 
     def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -283,5 +283,3 @@ class ConsumerThread(Thread):
             consumer.close(give_back=self._give_back_on_exit)
         except BrokerError as error:
             logger.warning("The broker was not told of this worker's end (%s); its lease will run out.", error)
-
-

@@ -106,5 +106,3 @@ class Slot:
 
 def any_busy(slots: list[Slot]) -> bool:
     return any(slot.busy for slot in slots)
-
-

@@ -43,8 +43,8 @@ class Worker:
         queues: names, or names with weights; all queues of the broker when not given.
         worker_timeout: the longest wait for work between two looks, in milliseconds.
         worker_threads: how many messages run at a time.
-        worker_id, region, suspects, duties: for ``runworkers``, where other processes renew the lease (``duties=False``)
-            and watch the board. A worker of your own does both itself, which shares the interpreter's lock with the
+        worker_id, region, suspects, duties: for ``runworkers``, where other processes renew the lease
+            (``duties=False``) and watch the board. A worker of your own does both itself, which shares the interpreter's lock with the
             actors: code that holds it for longer than the lease is then taken for dead.
     """
 
@@ -77,9 +77,7 @@ class Worker:
             self._region.assign(self.worker_id, os.getpid())
         self.slots = [Slot(self._region, index) for index in range(worker_threads)]
         self.work_queue: SimpleQueue[Delivery | None] = SimpleQueue()
-        self.executor = Executor(
-            broker, time_limit_grace=time_limit_grace, unknown_actor_grace=unknown_actor_grace
-        )
+        self.executor = Executor(broker, time_limit_grace=time_limit_grace, unknown_actor_grace=unknown_actor_grace)
         info = WorkerInfo(self.worker_id, self._weights, worker_threads, suspects)
         self.consumer = ConsumerThread(
             broker, info, self.work_queue, poll=worker_timeout / 1000, on_fenced=self._be_forfeit
@@ -132,7 +130,7 @@ class Worker:
             self._wait_until_idle(end)
         self._ticker.end()
         idle = not any_busy(self.slots)
-        for thread in self.workers:
+        for _ in self.workers:
             self.work_queue.put(None)
         for thread, slot in zip(self.workers, self.slots, strict=True):
             thread.join(None if not slot.busy else 0)

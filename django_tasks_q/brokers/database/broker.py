@@ -29,8 +29,8 @@ _PLACES = {"ready": Place.READY, "delayed": Place.DELAYED, "in_flight": Place.IN
 class DatabaseBroker(Broker):
     """Keeps messages in a table of one of the project's databases, and their records with them.
 
-    A send inside ``atomic()`` of that database is part of the transaction: it is there when the transaction commits, and
-    never was when it is rolled back.
+    A send inside ``atomic()`` of that database is part of the transaction: it is there when the transaction commits,
+    and never was when it is rolled back.
 
     Parameters:
         using: the alias in ``DATABASES``.

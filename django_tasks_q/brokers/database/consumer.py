@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .broker import DatabaseBroker
 
 LOOK_INTERVAL = 1.0
-"""Seconds between two looks at what is due and at the worker's own lease, when nothing says that there is more to see."""
+"""Seconds between two looks at what is due and at the worker's own lease, when nothing asks for one sooner."""
 
 BUSY_LOOK_INTERVAL = 0.1
 
@@ -183,5 +183,3 @@ class DatabaseConsumer(Consumer):
             self._wakeup.close()
             self._wakeup.waker.close()
             self._database.close()
-
-

@@ -43,8 +43,7 @@ class Queries:
         self.unregister = f"DELETE FROM {WORKERS} WHERE worker_id = {m}"
         self.expired = f"SELECT worker_id FROM {WORKERS} WHERE expires_at < {self.now}"
         self.orphans = (
-            f"SELECT DISTINCT owner FROM {QUEUE} WHERE place = 2 "
-            f"AND owner NOT IN (SELECT worker_id FROM {WORKERS})"
+            f"SELECT DISTINCT owner FROM {QUEUE} WHERE place = 2 AND owner NOT IN (SELECT worker_id FROM {WORKERS})"
         )
         self.owned = f"SELECT {_DELIVERY}, started_at FROM {QUEUE} WHERE place = 2 AND owner = {m}"
         self.next_due = f"SELECT MIN(due_at) - {self.now} FROM {QUEUE} WHERE place = 1"
@@ -104,7 +103,8 @@ class SQLite(Queries):
     def __init__(self) -> None:
         super().__init__()
         self.insert = (
-            f"INSERT INTO {QUEUE} ({_INSERT}, {_INSERT_DEFAULTS}) VALUES (?, ?, ?, ?, ?, {self.now}, ?, ?, {_DEFAULTS}) "
+            f"INSERT INTO {QUEUE} ({_INSERT}, {_INSERT_DEFAULTS}) "
+            f"VALUES (?, ?, ?, ?, ?, {self.now}, ?, ?, {_DEFAULTS}) "
             "ON CONFLICT (message_id) DO NOTHING"
         )
         self.finish = (

@@ -41,9 +41,7 @@ class Settler:
             done |= self._move(worker_id, moved)
         accepted = [s for s in settlements if s.delivery.handle in done]
         now = clock.wall_ms()
-        events = [
-            changes.settled(s, worker_id, now, (names or {}).get(s.delivery.handle)) for s in accepted
-        ]
+        events = [changes.settled(s, worker_id, now, (names or {}).get(s.delivery.handle)) for s in accepted]
         caused = [item for s in accepted for item in s.then]
         if caused:
             events += self.store(caused)[1]

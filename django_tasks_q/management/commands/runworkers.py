@@ -51,7 +51,13 @@ class Command(BaseCommand):
         add("--max-age", type=_seconds, metavar="S", help="replace a worker after S seconds, or 10m, 2h")
         add("--burst", action="store_true", help="end when there is nothing left to run")
         add("--no-maintenance", action="store_true", help="start no keeper; another runworkers must have one")
-        add("--wait-for-broker", type=_milliseconds, default=30_000, metavar="MS", help="how long to wait for it at boot")
+        add(
+            "--wait-for-broker",
+            type=_milliseconds,
+            default=30_000,
+            metavar="MS",
+            help="how long to wait for it at boot",
+        )
 
     def handle(self, *args: Any, **given: Any) -> None:
         if sys.platform == "win32":
