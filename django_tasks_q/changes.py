@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from .deliveries import Casualty, Delivery, Outgoing, Settlement, Started
 from .errors import HardTimeLimit, LostWorker
 from .events import Birth, Event, Kind
@@ -62,11 +60,6 @@ def birth(outgoing: Outgoing) -> Birth:
 def promoted(message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int) -> Event:
     """A delayed message's time has come; the promotion belongs to the delivery that it makes possible."""
     return Event(Kind.PROMOTED, message_id, State.ENQUEUED, now, life, retries, deliveries + 1, lost)
-
-
-def reborn(event: Event, life: int) -> Event:
-    """The creation of a message whose id had a life before."""
-    return msgspec.structs.replace(event, life=life)
 
 
 def discarded(message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int) -> Event:

@@ -67,6 +67,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _LIFE_BITS, _ATTEMPT_BITS, _DELIVERY_BITS, _KIND_BITS = 12, 20, 26, 5
+LIFE_SHIFT = _ATTEMPT_BITS + _DELIVERY_BITS + _KIND_BITS
+"""A guard shifted by this is the life."""
 
 
 def guard(event: Event) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections, transaction
@@ -36,6 +37,14 @@ class Database:
     @property
     def vendor(self) -> str:
         return self.connection.vendor
+
+    @cached_property
+    def _prepares(self) -> bool:
+        """Whether statements are prepared on the server, which saves it planning the same ones again and again.
+
+        A pooler that hands each transaction another connection cannot keep them; Django's own switch for it says so.
+        """
+        return self.vendor == "postgresql" and not self.connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
 
     @property
     def is_in_transaction(self) -> bool:
@@ -76,7 +85,10 @@ class Database:
             if self.watch is not None:
                 self.watch(sql)
             cursor = self._cursor()
-            cursor.execute(sql, params)
+            if self._prepares:
+                cursor.execute(sql, params, prepare=True)
+            else:
+                cursor.execute(sql, params)
             return cursor
 
     def _cursor(self) -> Any:
@@ -91,7 +103,8 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """The engine's own transaction, on a connection that only the engine uses.
 
-        SQLite's takes the write lock at once: deferred, it could not be upgraded while somebody else writes, whatever the time-out.
+        SQLite's takes the write lock at once: deferred, it could not be upgraded while somebody else writes, whatever
+        the time-out.
         """
         self._run("BEGIN IMMEDIATE" if self.vendor == "sqlite" else "BEGIN", ())
         try:
@@ -115,6 +128,17 @@ class Database:
         """
         with self.errors(), transaction.atomic(using=self.alias, savepoint=savepoint):
             yield
+
+    @contextmanager
+    def doom(self) -> Iterator[None]:
+        """An error inside makes Django roll back the caller's transaction: the server would not go on with it."""
+        try:
+            with self.errors():
+                yield
+        except Exception:
+            if self.connection.in_atomic_block:
+                self.connection.needs_rollback = True
+            raise
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -44,8 +44,8 @@ class Worker:
         worker_timeout: the longest wait for work between two looks, in milliseconds.
         worker_threads: how many messages run at a time.
         worker_id, region, suspects, duties: for ``runworkers``, where other processes renew the lease
-            (``duties=False``) and watch the board. A worker of your own does both itself, which shares the interpreter's lock with the
-            actors: code that holds it for longer than the lease is then taken for dead.
+            (``duties=False``) and watch the board. A worker of your own does both itself and shares the interpreter's
+            lock with the actors: code that holds it for longer than the lease is then taken for dead.
     """
 
     def __init__(

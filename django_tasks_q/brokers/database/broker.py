@@ -11,9 +11,8 @@ from ...broker import MAX_BATCH, Broker
 from ...capabilities import SAME, Capabilities, Capability
 from ...deliveries import Casualty, Delivery, Judge, Outgoing, QueueCounts, Settlement, WorkerInfo
 from ...errors import DuplicateMessage, QueueNotFound
-from ...events import Event
 from ...mirror import RecordWriter
-from ...models import MessageRecord, Place
+from ...models import Place
 from ...outcomes import HANDED_BACK
 from ...sql import Database
 from .consumer import DatabaseConsumer
@@ -66,35 +65,22 @@ class DatabaseBroker(Broker):
     # Sending
 
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
-        """One transaction, or a part of the caller's: rows, records and the wake-up."""
-        if len(outgoing) == 1:
-            # Nothing was stored when the id is known, so the caller's transaction can go on after the error.
-            with self.database.atomic(savepoint=False):
-                stored = self._store(outgoing)
-            if not stored:
-                raise _duplicate(outgoing)
-            return
-        with self.database.atomic(savepoint=True):
-            if not self._store(outgoing):
-                raise _duplicate(outgoing)
-
-    def _store(self, outgoing: Sequence[Outgoing]) -> bool:
-        stored, events = self.settler.store(outgoing)
-        if stored < len(outgoing):
-            return False
-        if self.writer.write(events) < len(events):
-            self._begin_new_lives(events)
-        self.notify()
-        return True
-
-    def _begin_new_lives(self, events: Sequence[Event]) -> None:
-        """Ids that had a life before: their records are final and take only what belongs to a later one."""
-        ids = [event.message_id for event in events]
-        for message_id, life in MessageRecord.objects.using(self.using).filter(pk__in=ids).values_list("pk", "life"):
-            event = next(event for event in events if event.message_id == message_id)
-            again = changes.reborn(event, life + 1)
-            if self.writer.write([again]):
-                self.database.count(self.queries.new_life, (again.life, message_id))
+        """Rows, records and the wake-up, in a transaction of their own or as part of the caller's."""
+        database = self.database
+        if len(outgoing) == 1 and isinstance(self.queries, PostgreSQL):
+            # One statement is a transaction of its own, and a refusal leaves the caller's as it was.
+            with database.doom():
+                stored = self.settler.store(outgoing)
+        elif database.is_in_transaction:
+            with database.atomic(savepoint=len(outgoing) > 1):
+                stored = self.settler.store(outgoing)
+                if len(outgoing) > 1:
+                    _refuse_duplicates(outgoing, stored)
+        else:
+            with database.transaction():
+                stored = self.settler.store(outgoing)
+                _refuse_duplicates(outgoing, stored)
+        _refuse_duplicates(outgoing, stored)
 
     def notify(self) -> None:
         """Wake workers that wait for PostgreSQL; on SQLite they see the change itself."""
@@ -214,6 +200,8 @@ class DatabaseBroker(Broker):
         self.database.close()
 
 
-def _duplicate(outgoing: Sequence[Outgoing]) -> DuplicateMessage:
+def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: int) -> None:
+    if stored == len(outgoing):
+        return
     ids = ", ".join(item.message.message_id for item in outgoing[:3])
-    return DuplicateMessage(f"Still waiting, running or dead: {'one of ' if len(outgoing) > 1 else ''}{ids}")
+    raise DuplicateMessage(f"Still waiting, running or dead: {'one of ' if len(outgoing) > 1 else ''}{ids}")

@@ -66,11 +66,8 @@ class DatabaseConsumer(Consumer):
         with self._database.transaction():
             refused, events = self._broker.settler.settle(self._worker.worker_id, settlements)
             events += self._note_started(started)
-            caused = any(settlement.then for settlement in settlements)
             deliveries = self._take(room)
             self._broker.writer.write(events)
-            if caused:
-                self._broker.notify()
         if refused:
             self._look_at = 0.0
         return Exchange([*self._stranded, *deliveries], refused, fenced=self._is_fenced)

@@ -11,18 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...models import QueuedMessage, QueueWorker
+from ...mirror import births
+from ...models import MessageRecord, QueuedMessage, QueueWorker
 
 QUEUE = f'"{QueuedMessage._meta.db_table}"'
+RECORDS = f'"{MessageRecord._meta.db_table}"'
 WORKERS = f'"{QueueWorker._meta.db_table}"'
 
 CHANNEL = "django_tasks_q"
 """Where PostgreSQL tells waiting workers that there is something to fetch."""
 
 _DELIVERY = "id, message_id, queue_name, payload, deliveries, retries, lost, life, enqueued_at"
-_INSERT = "message_id, queue_name, place, priority, due_at, enqueued_at, life, payload"
-_INSERT_DEFAULTS = "owner, deliveries, retries, lost, started_at, dead_reason, died_at"
-_DEFAULTS = "'', 0, 0, 0, 0, '', 0"
+_DEFAULTS = {"owner": "''", "deliveries": "0", "retries": "0", "lost": "0", "started_at": "0"} | {
+    "dead_reason": "''",
+    "died_at": "0",
+}
+_INSERTED = ("message_id", "queue_name", "place", "priority", "due_at", "payload")
+STORED = (*births.COLUMNS, "place", "due_at", "payload")
+"""What a batch of new messages carries on PostgreSQL: the record's columns and those of the row in the queue."""
+
+_STORED_TYPES = {
+    "priority": "smallint", "place": "smallint", "due_at": "bigint", "payload": "bytea", "eta": "bigint",
+    "enqueued_at": "bigint", "created_at": "bigint",
+}  # fmt: skip
 
 
 class Queries:
@@ -57,7 +68,6 @@ class Queries:
             f"UPDATE {QUEUE} SET started_at = {m} WHERE id = {m} AND deliveries = {m} AND owner = {m} AND place = 2"
         )
         self.has_suspects = f"SELECT 1 FROM {QUEUE} WHERE place = 4 LIMIT 1"
-        self.new_life = f"UPDATE {QUEUE} SET life = {m} WHERE message_id = {m}"
         self.counts = (
             f"SELECT queue_name, place, COUNT(*), MIN(enqueued_at), {self.now} FROM {QUEUE} GROUP BY queue_name, place"
         )
@@ -102,11 +112,15 @@ class SQLite(Queries):
 
     def __init__(self) -> None:
         super().__init__()
+        columns = (*_INSERTED, "life", "enqueued_at", *_DEFAULTS)
+        marks = ["?"] * len(_INSERTED)
         self.insert = (
-            f"INSERT INTO {QUEUE} ({_INSERT}, {_INSERT_DEFAULTS}) "
-            f"VALUES (?, ?, ?, ?, ?, {self.now}, ?, ?, {_DEFAULTS}) "
-            "ON CONFLICT (message_id) DO NOTHING"
+            f"INSERT INTO {QUEUE} ({', '.join(columns)}) VALUES ({', '.join(marks)}, "
+            f"COALESCE((SELECT life + 1 FROM {RECORDS} WHERE message_id = ?), 0), {self.now}, "
+            f"{', '.join(_DEFAULTS.values())}) ON CONFLICT (message_id) DO NOTHING"
         )
+        """Parameters: message_id, queue_name, place, priority, due_at, payload, and message_id again."""
+        self.insert_record = births.sqlite_insert(MessageRecord._meta.db_table)
         self.finish = (
             f"DELETE FROM {QUEUE} WHERE place = 2 AND owner = ? AND id IN ("
             f"SELECT q.id FROM json_each(?) AS s JOIN {QUEUE} AS q ON q.id = json_extract(s.value, '$[0]') "
@@ -151,12 +165,13 @@ class PostgreSQL(Queries):
 
     def __init__(self) -> None:
         super().__init__()
-        self.insert = (
-            f"INSERT INTO {QUEUE} ({_INSERT}, {_INSERT_DEFAULTS}) "
-            f"SELECT m, q, p, r, d, {self.now}, l, b, {_DEFAULTS} FROM unnest("
-            "%s::text[], %s::text[], %s::smallint[], %s::smallint[], %s::bigint[], %s::int[], %s::bytea[]) "
-            "AS u(m, q, p, r, d, l, b) ON CONFLICT (message_id) DO NOTHING"
-        )
+        types = [_STORED_TYPES.get(name, "text") for name in STORED]
+        one = ", ".join(f"%s::{kind}" for kind in types)
+        many = ", ".join(f"%s::{kind}[]" for kind in types)
+        self.store_one = self._store(f"(VALUES ({one}, 1)) AS v({', '.join(STORED)}, line)")
+        """One message: row, record and wake-up in one statement. Parameters: one for each of ``STORED``."""
+        self.store_many = self._store(f"unnest({many}) WITH ORDINALITY AS v({', '.join(STORED)}, line)")
+        """A batch, in its order. Parameters: one array for each of ``STORED``."""
         self.finish = (
             f"DELETE FROM {QUEUE} AS q USING unnest(%s::bigint[], %s::int[]) AS s(id, number) "
             "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
@@ -180,6 +195,20 @@ class PostgreSQL(Queries):
             "ORDER BY priority, id LIMIT %s FOR UPDATE SKIP LOCKED"
         )
         """Parameters: the worker id, limit, owner."""
+
+    def _store(self, source: str) -> str:
+        """Returns the ids that were new. An id that is known stays as it is; one with a former life gets the next."""
+        columns = (*_INSERTED, "life", "enqueued_at", *_DEFAULTS)
+        chosen = ", ".join(f"u.{name}" for name in _INSERTED)
+        return (
+            f"WITH u AS MATERIALIZED (SELECT * FROM {source}), "
+            f"q AS (INSERT INTO {QUEUE} ({', '.join(columns)}) SELECT {chosen}, COALESCE(r.life + 1, 0), {self.now}, "
+            f"{', '.join(_DEFAULTS.values())} FROM u LEFT JOIN {RECORDS} AS r ON r.message_id = u.message_id "
+            "ORDER BY u.line ON CONFLICT (message_id) DO NOTHING RETURNING message_id, life), "
+            f"b AS ({births.postgresql_insert(MessageRecord._meta.db_table, 'q', 'u')}), "
+            f"n AS MATERIALIZED (SELECT pg_notify('{CHANNEL}', '')) "
+            "SELECT q.message_id FROM q, n"
+        )
 
     def _take(self, lines: str) -> str:
         returned = ", ".join(f"q.{name.strip()}" for name in _DELIVERY.split(","))

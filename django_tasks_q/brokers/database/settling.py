@@ -9,7 +9,7 @@ from typing import Any
 from ... import changes, clock
 from ...deliveries import Outgoing, Settlement
 from ...events import Event
-from ...mirror import RecordWriter
+from ...mirror import RecordWriter, births
 from ...models import Place
 from ...outcomes import Dead, Done, Parked, Requeue, Retry, Revoked, Skipped
 from ...sql import Database
@@ -44,20 +44,27 @@ class Settler:
         events = [changes.settled(s, worker_id, now, (names or {}).get(s.delivery.handle)) for s in accepted]
         caused = [item for s in accepted for item in s.then]
         if caused:
-            events += self.store(caused)[1]
+            self.store(caused)
         return frozenset(s.delivery.handle for s in settlements if s.delivery.handle not in done), events
 
-    def store(self, outgoing: Sequence[Outgoing]) -> tuple[int, list[Event]]:
-        """Insert messages; how many were new, and the events of their creation. A known id is left as it is."""
+    def store(self, outgoing: Sequence[Outgoing]) -> int:
+        """Insert messages with their records and wake who waits; how many were new. A known id is left as it is."""
         now = self._now(outgoing)
-        rows = [_row(item, now) for item in outgoing]
+        events = [changes.created(item, now) for item in outgoing]
         if isinstance(self._queries, PostgreSQL):
-            stored = self._database.count(self._queries.insert, columns(rows))
-        elif len(rows) == 1:
-            stored = self._database.count(self._queries.insert, rows[0])
-        else:
-            stored = self._database.many(self._queries.insert, rows)
-        return stored, [changes.created(item, now) for item in outgoing]
+            rows = [_stored(item, event) for item, event in zip(outgoing, events, strict=True)]
+            if len(rows) == 1:
+                return len(self._database.rows(self._queries.store_one, rows[0]))
+            return len(self._database.rows(self._queries.store_many, columns(rows)))
+        return sum(self._store_in_sqlite(item, event) for item, event in zip(outgoing, events, strict=True))
+
+    def _store_in_sqlite(self, item: Outgoing, event: Event) -> int:
+        queries = self._queries
+        assert isinstance(queries, SQLite)
+        stored = self._database.count(queries.insert, _row(item, event))
+        if stored:
+            self._database.count(queries.insert_record, births.sqlite_row(event))
+        return stored
 
     def _now(self, outgoing: Iterable[Outgoing]) -> int:
         """The time that delays count from: the database's. At once needs no time, so it needs no question either."""
@@ -80,11 +87,20 @@ class Settler:
         return {row[-2] for row in rows if self._database.count(self._queries.move, (*row[:-2], worker_id, *row[-2:]))}
 
 
-def _row(item: Outgoing, now: int) -> tuple[Any, ...]:
-    due = changes.due_at(item, now)
-    place = Place.READY if due is None else Place.DELAYED
+def _row(item: Outgoing, event: Event) -> tuple[Any, ...]:
+    """One message as SQLite's statement takes it."""
     message = item.message
-    return (message.message_id, message.queue_name, int(place), item.priority, due or 0, 0, item.payload)
+    place = Place.READY if event.eta is None else Place.DELAYED
+    return (
+        message.message_id, message.queue_name, int(place), item.priority, event.eta or 0, item.payload,
+        message.message_id,
+    )  # fmt: skip
+
+
+def _stored(item: Outgoing, event: Event) -> tuple[Any, ...]:
+    """One message as PostgreSQL's statement takes it."""
+    place = Place.READY if event.eta is None else Place.DELAYED
+    return (*births.row(event), int(place), event.eta or 0, item.payload)
 
 
 def _moved(settlement: Settlement) -> tuple[Any, ...]:

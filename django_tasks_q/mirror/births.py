@@ -1,0 +1,94 @@
+"""Records of messages that are stored in the same database at the same moment: the hot path of every send.
+
+Contract: a new id gets a record; an id whose former life is over gets its next one, in the row that it has. The guard
+of a birth is the life alone (see :func:`events.guard`), so it can be made from the old row without reading it first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import clock
+from ..events import LIFE_SHIFT, Event
+from .text import json_text, storable
+
+COLUMNS = (
+    "message_id", "state", "eta", "enqueued_at", "queue_name", "actor_name", "app_label", "priority", "args", "kwargs",
+    "options", "created_at", "correlation_id", "parent_id",
+)  # fmt: skip
+"""What a birth sets; everything else begins empty."""
+
+_EMPTY = {
+    "retries": "0", "deliveries": "0", "lost": "0", "worker": "''", "error_type": "''", "error_message": "''",
+    "dead_reason": "''", "group_id": "''", "progress_text": "''",
+}  # fmt: skip
+_NULL = ("started_at", "finished_at", "raw", "progress_done", "progress_total")
+
+
+def row(event: Event) -> tuple[Any, ...]:
+    """The values of a creation, times as epoch milliseconds, in the order of ``COLUMNS``."""
+    birth = event.birth
+    assert birth is not None
+    delayed = event.eta is not None
+    return (
+        event.message_id,
+        event.state.value,
+        event.eta,
+        None if delayed else event.at,
+        birth.queue_name,
+        storable(birth.actor_name),
+        birth.app_label,
+        birth.priority,
+        json_text(birth.args),
+        json_text(birth.kwargs),
+        json_text(birth.options),
+        birth.created_at,
+        storable(birth.correlation_id),
+        birth.parent_id,
+    )
+
+
+def sqlite_row(event: Event) -> tuple[Any, ...]:
+    """The same as SQLite's statement takes it."""
+    values = list(row(event))
+    for position in (2, 3, 11):
+        if values[position] is not None:
+            values[position] = str(clock.as_datetime(values[position]).replace(tzinfo=None))
+    return tuple(values)
+
+
+def conflict(table: str) -> str:
+    """What happens to the row of an id that had a life before. ``table`` as it is quoted in the statement."""
+    parts = [f"{name} = excluded.{name}" for name in COLUMNS if name != "message_id"]
+    parts += [f"{name} = {value}" for name, value in _EMPTY.items() if name != "deliveries"]
+    parts += [f"{name} = NULL" for name in _NULL]
+    parts += [f"deliveries = 0, life = {table}.life + 1, guard = ({table}.life + 1) << {LIFE_SHIFT}"]
+    return f"ON CONFLICT (message_id) DO UPDATE SET {', '.join(parts)}"
+
+
+def sqlite_insert(table: str) -> str:
+    """One birth. Parameters: a row."""
+    names = (*COLUMNS, *_EMPTY, "life", "guard")
+    values = ["?"] * len(COLUMNS) + [*_EMPTY.values(), "0", "0"]
+    return f'INSERT INTO "{table}" ({", ".join(names)}) VALUES ({", ".join(values)}) {conflict(table)}'
+
+
+def postgresql_insert(table: str, stored: str, batch: str) -> str:
+    """The births of the rows of relation ``batch`` that relation ``stored`` (message_id, life) says are really new."""
+    times = {"eta", "enqueued_at", "created_at"}
+    documents = {"args", "kwargs", "options"}
+    values = [
+        f"to_timestamp({batch}.{name} / 1000.0)"
+        if name in times
+        else f"{batch}.{name}::jsonb"
+        if name in documents
+        else f"{batch}.{name}"
+        for name in COLUMNS
+    ]
+    names = (*COLUMNS, *_EMPTY, "life", "guard")
+    values += [*_EMPTY.values(), f"{stored}.life", f"{stored}.life::bigint << {LIFE_SHIFT}"]
+    quoted = f'"{table}"'
+    return (
+        f"INSERT INTO {quoted} ({', '.join(names)}) SELECT {', '.join(values)} "
+        f"FROM {batch} JOIN {stored} ON {stored}.message_id = {batch}.message_id {conflict(quoted)}"
+    )
