@@ -44,7 +44,7 @@ class Database:
 
         A pooler that hands each transaction another connection cannot keep them; Django's own switch for it says so.
         """
-        return self.vendor == "postgresql" and not self.connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]
+        return self.vendor == "postgresql" and not self.connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
 
     @property
     def is_in_transaction(self) -> bool:
