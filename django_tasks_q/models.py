@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Q
@@ -15,10 +15,28 @@ from .states import State
 STATE_CHOICES = [(state.value, _(state.value)) for state in State]
 
 
+if TYPE_CHECKING:
+    Text = models.CharField[Any, Any]
+else:
+    Text = models.CharField
+
+
+class IdField(Text):
+    """Text that is only ever compared as a whole.
+
+    For an indexed CharField Django makes a second index on PostgreSQL, for LIKE; every send would pay for it. It goes
+    by the name of the type, and this is the same type by its full name.
+    """
+
+    def db_type(self, connection: Any) -> str | None:
+        kind = super().db_type(connection)
+        return kind.replace("varchar", "character varying") if kind and connection.vendor == "postgresql" else kind
+
+
 class MessageRecord(models.Model):
     """What is known of one message. Written by the engine; people read and query it."""
 
-    message_id = models.CharField(_("message id"), max_length=MAX_ID_LENGTH, primary_key=True)
+    message_id = IdField(_("message id"), max_length=MAX_ID_LENGTH, primary_key=True)
     correlation_id = models.CharField(_("correlation id"), max_length=MAX_ID_LENGTH, default="", blank=True)
     actor_name = models.CharField(_("actor"), max_length=MAX_NAME_LENGTH, default="")
     queue_name = models.CharField(_("queue"), max_length=MAX_NAME_LENGTH, default="")
@@ -112,7 +130,7 @@ class QueuedMessage(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    message_id = models.CharField(max_length=MAX_ID_LENGTH, unique=True)
+    message_id = IdField(max_length=MAX_ID_LENGTH, unique=True)
     queue_name = models.CharField(max_length=MAX_NAME_LENGTH)
     place = models.SmallIntegerField(choices=Place.choices, default=Place.READY)
     priority = models.SmallIntegerField(default=0)
@@ -146,7 +164,7 @@ class QueuedMessage(models.Model):
 class QueueWorker(models.Model):
     """The database broker's lease of one worker. No row: the worker is dead, and can neither claim nor settle."""
 
-    worker_id = models.CharField(max_length=96, primary_key=True)
+    worker_id = IdField(max_length=96, primary_key=True)
     expires_at = models.BigIntegerField()
 
     class Meta:
@@ -154,4 +172,4 @@ class QueueWorker(models.Model):
         verbose_name_plural = _("leases")
 
     def __str__(self) -> str:
-        return self.worker_id
+        return str(self.worker_id)

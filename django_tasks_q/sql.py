@@ -86,7 +86,7 @@ class Database:
                 self.watch(sql)
             cursor = self._cursor()
             if self._prepares:
-                cursor.execute(sql, params, prepare=True)
+                _execute_prepared(cursor, sql, params)
             else:
                 cursor.execute(sql, params)
             return cursor
@@ -169,6 +169,17 @@ def _postgresql_cursor(connection: Any) -> Any:
     import psycopg
 
     return psycopg.Cursor(connection)
+
+
+def _execute_prepared(cursor: Any, sql: str, params: Sequence[Any]) -> None:
+    """Django switches preparing off for the whole connection, which is right for the ORM's endless variety."""
+    connection = cursor.connection
+    before = connection.prepare_threshold
+    connection.prepare_threshold = 0
+    try:
+        cursor.execute(sql, params, prepare=True)
+    finally:
+        connection.prepare_threshold = before
 
 
 def _is_missing_table(error: Exception) -> bool:
