@@ -21,7 +21,7 @@ class AttemptInline(AttemptTable):
     model = Attempt
     extra = 0
     can_delete = False
-    fields = ["number", "outcome", "worker", "started_at", "finished_at", "error_type", "error_message", "traceback"]
+    fields = ("number", "outcome", "worker", "started_at", "finished_at", "error_type", "error_message", "traceback")
     readonly_fields = fields
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
