@@ -43,20 +43,23 @@ class DatabaseConsumer(Consumer):
         self._wakeup = make_wakeup(self._database)
 
     def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
+        was_in_doubt = self._is_in_doubt
         try:
-            if self._is_in_doubt:
+            if was_in_doubt:
                 self._recover()
             exchange = self._exchange(settlements, room, started)
         except BrokerConnectionError:
-            self._is_in_doubt = True
-            self._wakeup.close()
-            self._database.close()
+            self._disconnect()
             raise
+        self._is_in_doubt = False
+        self._stranded = []
         for settlement in settlements:
             self._held.discard((settlement.delivery.handle, settlement.delivery.number))
         for delivery in exchange.deliveries:
             self._held.add((delivery.handle, delivery.number))
-        self._stranded = []
+        if was_in_doubt and not exchange.fenced:
+            # Nobody else can settle for a worker that has its lease: what is refused now was done in the lost answer.
+            return Exchange(exchange.deliveries)
         return exchange
 
     def _exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started]) -> Exchange:
@@ -162,12 +165,23 @@ class DatabaseConsumer(Consumer):
         ]
         self._wakeup = make_wakeup(self._database, self._wakeup.waker)
         self._look_at = 0.0
-        self._is_in_doubt = False
+
+    def _disconnect(self) -> None:
+        """The connection is gone, and with it the answer to what was asked last."""
+        self._is_in_doubt = True
+        self._wakeup.close()
+        self._database.close()
 
     def wait(self, timeout: float) -> None:
+        if self._is_in_doubt:
+            return
         until_due = self._due_at - clock.monotonic()
-        if self._wakeup.wait(max(0.0, min(timeout, until_due))):
-            self._look_at = 0.0
+        try:
+            if self._wakeup.wait(max(0.0, min(timeout, until_due))):
+                self._look_at = 0.0
+        except BrokerConnectionError:
+            self._disconnect()
+            raise
 
     def wake(self) -> None:
         self._wakeup.waker.wake()

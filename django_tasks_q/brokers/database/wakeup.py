@@ -64,8 +64,8 @@ class PostgreSQLWakeup(Wakeup):
         self._connection: Any = self._database.connection.connection
         self._heard = False
         self._connection.add_notify_handler(self._hear)
-        self._descriptor = self._connection.fileno()
-        waker.watch(self._descriptor)
+        self._descriptor: int | None = self._connection.fileno()
+        waker.watch(self._connection.fileno())
 
     def wait(self, timeout: float) -> bool:
         if not self._heard:
@@ -89,7 +89,9 @@ class PostgreSQLWakeup(Wakeup):
             raise BrokerConnectionError(f"Database {self._database.alias!r}: {str(error).strip()}") from error
 
     def close(self) -> None:
-        self.waker.unwatch(self._descriptor)
+        if self._descriptor is not None:
+            self.waker.unwatch(self._descriptor)
+            self._descriptor = None
 
 
 def make_wakeup(database: Database, waker: Waker | None = None) -> Wakeup:
