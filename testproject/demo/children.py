@@ -5,6 +5,7 @@ in order, gently first.
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,10 +23,17 @@ LOG_LINES = 12
 
 
 class Stop:
-    """Ctrl-C, TERM and HUP, as something to wait for: a signal never interrupts a step half-way."""
+    """Ctrl-C, TERM and HUP, as something to wait for: a signal never interrupts a step half-way.
+
+    A terminal window that is closed counts as HUP. The kernel tells only the first program in it, and `make`, where it
+    is that one, keeps the news to itself.
+    """
 
     def __init__(self) -> None:
         self._received = threading.Event()
+        self._terminal = select.poll()
+        if os.isatty(0):
+            self._terminal.register(0, 0)  # no events: a hang-up is always reported
         self.signal_number: int | None = None
         signal.signal(signal.SIGINT, self._receive)
         signal.signal(signal.SIGTERM, self._receive)
@@ -38,6 +46,8 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait that long, or until somebody wants the demo to end (then true)."""
+        if self._terminal.poll(0):
+            self._receive(signal.SIGHUP, None)
         return self._received.wait(seconds)
 
     @property

@@ -25,9 +25,11 @@ def run_demo(*arguments: str, directory: Path) -> subprocess.CompletedProcess[st
 
 
 @contextmanager
-def running_demo(directory: Path) -> Iterator[subprocess.Popen[str]]:
+def running_demo(directory: Path, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
     command = [*COMMAND, "--directory", str(directory)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as demo:
         try:
             wait_for(demo, READY)
             yield demo
@@ -91,6 +93,18 @@ def test_it_leaves_no_process_behind(tmp_path: Path, signal_number: signal.Signa
         assert len(children) >= 2
 
         demo.send_signal(signal_number)
+
+        assert demo.wait(20) == 0
+    assert not alive(children)
+
+
+def test_closing_its_terminal_ends_it_even_when_no_signal_arrives(tmp_path: Path) -> None:
+    terminal, inside = os.openpty()
+    with running_demo(tmp_path, stdin=inside) as demo:
+        os.close(inside)
+        children = descendants(demo.pid)
+
+        os.close(terminal)
 
         assert demo.wait(20) == 0
     assert not alive(children)
