@@ -22,6 +22,7 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks at what is due and at the worker's own lease, when nothing asks for one sooner."""
 
 BUSY_LOOK_INTERVAL = 0.1
+_DOUBT_PAUSE = 0.1
 
 
 class DatabaseConsumer(Consumer):
@@ -174,6 +175,7 @@ class DatabaseConsumer(Consumer):
 
     def wait(self, timeout: float) -> None:
         if self._is_in_doubt:
+            self._wakeup.waker.wait(min(timeout, _DOUBT_PAUSE))
             return
         until_due = self._due_at - clock.monotonic()
         try:
