@@ -121,10 +121,13 @@ def attempt_name(settlement: Settlement) -> str:
 
 
 def retries_after(settlement: Settlement) -> int:
-    """Attempts that failed, this one included if it did."""
+    """Attempts that failed, this one included if it did. Being lost with a worker is no failure."""
     delivery, outcome = settlement.delivery, settlement.outcome
     failed = isinstance(outcome, Retry) or (
-        isinstance(outcome, Dead) and settlement.error is not None and settlement.started_at is not None
+        isinstance(outcome, Dead)
+        and outcome.reason != "delivery_limit"
+        and settlement.error is not None
+        and settlement.started_at is not None
     )
     return delivery.retries + failed
 

@@ -59,6 +59,7 @@ class Entry(msgspec.Struct):
     life: int = 0
     enqueued_at: int = 0
     started_at: int | None = None
+    died: int = 0
     reason: str = ""
 
     def delivery(self) -> Delivery:
@@ -114,6 +115,7 @@ class StubBroker(Broker):
         self._leases: dict[str, int] = {}
         self._wakers: set[Waker] = set()
         self._busy: Counter[str] = Counter()
+        self._next_lives: dict[str, int] = {}
 
     # Sending
 
@@ -137,12 +139,13 @@ class StubBroker(Broker):
         entry = Entry(
             next(self._sequence), message.message_id, message.queue_name, item.payload, item.priority, enqueued_at=now
         )
+        entry.life = self._next_lives.pop(entry.message_id, 0)
         self._entries[entry.message_id] = entry
         self._by_sequence[entry.sequence] = entry
         self._busy[entry.queue_name] += 1
         due = changes.due_at(item, now)
         self._put(entry, "ready" if due is None else "delayed", due or 0)
-        self._note(changes.created(item, now))
+        self._note(changes.created(item, now, entry.life))
 
     # Moving entries
 
@@ -160,6 +163,9 @@ class StubBroker(Broker):
         self._busy[entry.queue_name] -= entry.place != "dead"
         del self._entries[entry.message_id]
         del self._by_sequence[entry.sequence]
+        self._next_lives[entry.message_id] = entry.life + 1
+        if len(self._next_lives) > JOURNAL_LENGTH:
+            del self._next_lives[next(iter(self._next_lives))]
 
     def _note(self, event: Event) -> None:
         self._journal.events.append(event)
@@ -224,7 +230,7 @@ class StubBroker(Broker):
         if isinstance(outcome, Retry | Parked):
             self._put(entry, "delayed", now + outcome.delay)
         elif isinstance(outcome, Dead):
-            entry.reason = outcome.reason
+            entry.reason, entry.died = outcome.reason, next(self._sequence)
             self._busy[entry.queue_name] -= 1
             self._put(entry, "dead")
             self._remember(entry, settlement)
@@ -314,7 +320,7 @@ class StubBroker(Broker):
     ) -> list[Delivery]:
         with self._changed:
             here = [e for e in self._entries.values() if e.queue_name == queue_name and e.place == state]
-            here.sort(key=lambda entry: (entry.due_at, entry.priority if state == "ready" else 0, entry.sequence))
+            here.sort(key=lambda entry: (entry.due_at, _rank(entry), entry.sequence))
             return [entry.delivery() for entry in here[:limit]]
 
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
@@ -387,6 +393,11 @@ class StubBroker(Broker):
         for letter in self.dead_letters_by_queue[queue_name]:
             reason = letter.outcome.reason if isinstance(letter.outcome, Dead) else "failed"
             raise (letter.exception or Exception(f"{letter} died: {reason}")) from None
+
+
+def _rank(entry: Entry) -> int:
+    """What orders messages of one place, before their place in line does."""
+    return {"ready": entry.priority, "dead": entry.died}.get(entry.place, 0)
 
 
 class StubConsumer(Consumer):

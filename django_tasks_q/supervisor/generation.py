@@ -10,23 +10,20 @@ import gc
 import os
 import selectors
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Callable
 
 from .. import clock
-from ..broker import get_broker
-from ..keeper import Keeper
 from ..logging import get_logger
-from ..worker.board import ALIVE, EMPTY, STOPPED, Board, Region
+from ..worker.board import ALIVE, EMPTY, STOPPED, Region
 from ..worker.worker import new_worker_id
 from .channel import Channel, Note
 from .child import Child
+from .launch import Forking, Launcher, Spawning
 from .options import Options
 from .recycling import reason_to_retire
 from .signals import Signals, describe
-from .worker_process import run_worker_process
 
 logger = get_logger(__name__)
 
@@ -51,8 +48,11 @@ class Generation:
     def __init__(self, options: Options, supervisor: Channel, prepare_fork: Callable[[], None]) -> None:
         self._options = options
         self._supervisor = supervisor
-        self._prepare_fork = prepare_fork
-        self._board = Board(2 * options.processes + 2, options.threads)
+        regions = 2 * options.processes + 2
+        self._launcher: Launcher = (
+            Spawning(options, regions) if options.use_spawn else Forking(options, regions, prepare_fork, self._let_go)
+        )
+        self._board = self._launcher.board
         self._children: dict[int, Child] = {}
         self._graves: list[Note] = []
         self._keeper_pid = 0
@@ -75,9 +75,10 @@ class Generation:
         self._signals = Signals([signal.SIGCHLD, signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
         self._selector.register(self._signals, selectors.EVENT_READ)
         self._selector.register(self._supervisor, selectors.EVENT_READ)
-        _warn_of_threads()
-        gc.collect()
-        gc.freeze()
+        if not self._options.use_spawn:
+            _warn_of_threads()
+            gc.collect()
+            gc.freeze()  # what is loaded now stays shared: no collection of a child writes to its pages
         if self._options.maintenance:
             self._start_keeper()
         while not self._is_over():
@@ -124,31 +125,10 @@ class Generation:
     def _start_worker(self, region: Region, *, quarantine: bool) -> None:
         worker_id = new_worker_id()
         region.assign(worker_id, 0)
-        options, life = self._options, self._life_reader
-
-        def work() -> int:
-            region.assign(worker_id, os.getpid())
-            return run_worker_process(options, region, worker_id, life, quarantine=quarantine)
-
-        pid = self._fork(work)
+        pid = self._launcher.worker(region, worker_id, self._life_reader, quarantine=quarantine)
         region.set_pid(pid)
         self._children[pid] = Child(pid, region, worker_id, quarantine=quarantine)
         self._tell_children()
-
-    def _fork(self, work: Callable[[], int]) -> int:
-        self._prepare_fork()
-        pid = os.fork()
-        if pid:
-            return pid
-        code = 1
-        try:
-            self._let_go()
-            code = work()
-        except BaseException:
-            logger.critical("The process could not go on.", exc_info=True)
-        finally:
-            _flush_output()
-            os._exit(code)
 
     def _let_go(self) -> None:
         """In the child: everything that belongs to the generation."""
@@ -229,15 +209,9 @@ class Generation:
 
     def _start_keeper(self) -> None:
         ours, theirs = Channel.pair()
-        timeout = self._options.shutdown_timeout / 1000
-
-        def keep() -> int:
-            ours.close()
-            return Keeper(get_broker(), self._board, theirs, shutdown_timeout=timeout).run()
-
-        self._keeper_pid = self._fork(keep)
-        theirs.close()
         self._keeper = ours
+        self._keeper_pid = self._launcher.keeper(theirs, self._life_reader)
+        theirs.close()
         self._selector.register(ours, selectors.EVENT_READ)
         for grave in self._graves:
             ours.send(**grave)
@@ -326,11 +300,3 @@ def _warn_of_threads() -> None:
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-def _flush_output() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass  # a closed terminal is no reason for another exit code

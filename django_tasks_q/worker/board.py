@@ -155,10 +155,14 @@ class Board:
     """
 
     def __init__(self, workers: int, slots: int, descriptor: int = -1) -> None:
-        size = workers * (_REGION_HEADER + slots * _SLOT)
-        self._memory = mmap.mmap(descriptor, size)
+        self._memory = mmap.mmap(descriptor, self.size(workers, slots))
         step = _REGION_HEADER + slots * _SLOT
         self.regions = [Region(self._memory, index * step, slots) for index in range(workers)]
+
+    @staticmethod
+    def size(workers: int, slots: int) -> int:
+        """Bytes that such a board takes."""
+        return workers * (_REGION_HEADER + slots * _SLOT)
 
     def __iter__(self) -> Iterator[Region]:
         return iter(self.regions)

@@ -50,13 +50,16 @@ class Settler:
     def store(self, outgoing: Sequence[Outgoing]) -> int:
         """Insert messages with their records and wake who waits; how many were new. A known id is left as it is."""
         now = self._now(outgoing)
-        events = [changes.created(item, now) for item in outgoing]
         if isinstance(self._queries, PostgreSQL):
-            rows = [_stored(item, event) for item, event in zip(outgoing, events, strict=True)]
+            # One statement cannot touch a row twice, so of two messages with one id it is told of the first only.
+            firsts: dict[str, Outgoing] = {}
+            for item in outgoing:
+                firsts.setdefault(item.message.message_id, item)
+            rows = [_stored(item, changes.created(item, now)) for item in firsts.values()]
             if len(rows) == 1:
                 return len(self._database.rows(self._queries.store_one, rows[0]))
             return len(self._database.rows(self._queries.store_many, columns(rows)))
-        return sum(self._store_in_sqlite(item, event) for item, event in zip(outgoing, events, strict=True))
+        return sum(self._store_in_sqlite(item, changes.created(item, now)) for item in outgoing)
 
     def _store_in_sqlite(self, item: Outgoing, event: Event) -> int:
         queries = self._queries

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
@@ -15,11 +16,10 @@ from django.db import connections
 from django_tasks_q import __version__, conf, get_broker
 from django_tasks_q.durations import parse_milliseconds, parse_seconds
 from django_tasks_q.errors import BrokerConnectionError, BrokerNotReady, ProcessesFailed, did_you_mean
-from django_tasks_q.supervisor import Options, Supervisor
+from django_tasks_q.supervisor import Options, Supervisor, handle, launch
 from django_tasks_q.supervisor.boot import wait_for_broker
 from django_tasks_q.supervisor.channel import Channel
 from django_tasks_q.supervisor.generation import Generation
-from django_tasks_q.supervisor.handle import ENVIRONMENT
 from django_tasks_q.supervisor.logs import configure
 from django_tasks_q.supervisor.supervisor import say
 
@@ -37,6 +37,7 @@ class Command(BaseCommand):
         add("-Q", "--queues", nargs="+", default=[], metavar="NAME[=WEIGHT]", help="only these queues")
         add("--watch", nargs="?", const="", metavar="DIR", help="reload when a Python file below DIR changes")
         add("--watch-use-polling", action="store_true", help="look at the files instead of asking the system")
+        add("--use-spawn", action="store_true", help="start fresh interpreters instead of forking")
         add("--pid-file", metavar="FILE", help="write the process id there, and refuse to start twice")
         add("--log-file", metavar="FILE", help="log there instead of standard error")
         add("--log-format", choices=["text", "json"], default="text")
@@ -64,15 +65,8 @@ class Command(BaseCommand):
             _leave("runworkers needs Linux or macOS; on Windows run it in WSL or a container.")
         options = self._options(given)
         configure(options.log_format, options.log_file, options.verbosity)
-        channel = os.environ.pop(ENVIRONMENT, None)
         try:
-            wait_for_broker(options.wait_for_broker / 1000)
-            connections.close_all()
-            if channel is not None:
-                code = _run_generation(options, Channel.from_descriptor(int(channel)))
-            else:
-                greet(options)
-                code = Supervisor(options, lambda theirs: _run_generation(options, theirs), say).run()
+            code = self._run(options)
         except BrokerNotReady as error:
             _leave(str(error))
         except BrokerConnectionError as error:
@@ -80,6 +74,19 @@ class Command(BaseCommand):
         except ProcessesFailed as error:
             _leave(str(error), error.exit_code)
         sys.exit(code)
+
+    def _run(self, options: Options) -> int:
+        """As what this process was started: one of a generation's own, a generation, or by a person."""
+        role = os.environ.pop(launch.ENVIRONMENT, None)
+        if role is not None:
+            return launch.run_role(options, msgspec.json.decode(role, type=launch.Role))
+        wait_for_broker(options.wait_for_broker / 1000)
+        connections.close_all()
+        channel = os.environ.pop(handle.ENVIRONMENT, None)
+        if channel is not None:
+            return _run_generation(options, Channel.from_descriptor(int(channel)))
+        greet(options)
+        return Supervisor(options, lambda theirs: _run_generation(options, theirs), say).run()
 
     def _options(self, given: dict[str, Any]) -> Options:
         watch = given["watch"]
@@ -97,6 +104,7 @@ class Command(BaseCommand):
             max_messages=given["max_messages"],
             max_memory_mib=given["max_memory"],
             max_age_seconds=given["max_age"],
+            use_spawn=given["use_spawn"],
             burst=given["burst"],
             maintenance=not given["no_maintenance"],
             wait_for_broker=given["wait_for_broker"],
