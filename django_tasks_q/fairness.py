@@ -10,7 +10,8 @@ def quotas(weights: Mapping[str, int], room: int, turn: int, most_queues: int) -
     """Divide ``room`` among queues by weight, beginning with another queue each turn.
 
     At most ``most_queues`` are asked in one turn; the next turn begins after them, so with more queues than that each
-    is asked once in a while. Every queue asked gets at least 1 while there is room. What a queue leaves unused is there
+    is asked once in a while. Every queue asked gets at least 1, even beyond the room, so that work is found wherever it
+    is: who claims takes the queues in this order and stops when the room is filled. What a queue leaves unused is there
     again in the next exchange.
     """
     names = list(weights)
@@ -22,8 +23,7 @@ def quotas(weights: Mapping[str, int], room: int, turn: int, most_queues: int) -
     shares = []
     left = room
     for name in asked:
-        share = min(left, ceil(room * weights[name] / total))
-        if share:
-            shares.append((name, share))
-            left -= share
+        share = max(1, min(left, ceil(room * weights[name] / total)))
+        shares.append((name, share))
+        left -= share
     return shares

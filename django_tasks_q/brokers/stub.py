@@ -206,7 +206,7 @@ class StubBroker(Broker):
         for queue_name, share in quotas(weights, room, turn, MAX_QUEUES_PER_EXCHANGE):
             line = self._line(queue_name, place)
             taken = 0
-            while line and taken < share:
+            while line and taken < share and len(claimed) < room:
                 entry = self._by_sequence.get(heapq.heappop(line)[1])
                 if entry is None or entry.place != place:
                     continue

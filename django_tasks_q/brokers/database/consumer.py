@@ -38,6 +38,7 @@ class DatabaseConsumer(Consumer):
         self._stranded: list[Delivery] = []
         self._is_in_doubt = False
         self._is_fenced = False
+        self._has_heard = False
         self._look_at = 0.0
         self._due_at = float("inf")
         self._database.count(self._queries.register, (worker.worker_id, broker.lease))
@@ -64,9 +65,22 @@ class DatabaseConsumer(Consumer):
         return exchange
 
     def _exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started]) -> Exchange:
-        self._look()
-        if not settlements and not started:
-            return Exchange([*self._stranded, *self._claim(room)], fenced=self._is_fenced)
+        if clock.monotonic() >= min(self._look_at, self._due_at):
+            self._look()
+        if settlements or started:
+            refused, deliveries = self._settle_and_claim(settlements, room, started)
+        else:
+            refused, deliveries = frozenset(), self._claim(room)
+        if not deliveries and self._has_heard:
+            # Not work for now, so what was heard is a delayed message, or one that is for somebody else.
+            self._has_heard = False
+            if self._look():
+                deliveries = self._claim(room)
+        return Exchange([*self._stranded, *deliveries], refused, fenced=self._is_fenced)
+
+    def _settle_and_claim(
+        self, settlements: Sequence[Settlement], room: int, started: Sequence[Started]
+    ) -> tuple[frozenset[int], list[Delivery]]:
         with self._database.transaction():
             refused, events = self._broker.settler.settle(self._worker.worker_id, settlements)
             events += self._note_started(started)
@@ -74,7 +88,7 @@ class DatabaseConsumer(Consumer):
             self._broker.writer.write(events)
         if refused:
             self._look_at = 0.0
-        return Exchange([*self._stranded, *deliveries], refused, fenced=self._is_fenced)
+        return refused, deliveries
 
     # Claiming
 
@@ -109,30 +123,31 @@ class DatabaseConsumer(Consumer):
             shares = quotas(self._weights(), room, self._turn, MAX_QUEUES_PER_EXCHANGE)
             if not shares:
                 return []
-            rows = self._take_shares(worker_id, shares)
+            rows = self._take_shares(worker_id, shares, room)
         rows.sort(key=lambda row: (row[9], row[0]))
         return [Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9]) for row in rows]
 
-    def _take_shares(self, worker_id: str, shares: list[tuple[str, int]]) -> list[tuple[Any, ...]]:
+    def _take_shares(self, worker_id: str, shares: list[tuple[str, int]], room: int) -> list[tuple[Any, ...]]:
         if isinstance(self._queries, PostgreSQL):
             names, numbers = [name for name, _ in shares], [number for _, number in shares]
-            return self._database.rows(self._queries.claim, (worker_id, names, numbers, worker_id))
+            return self._database.rows(self._queries.claim, (worker_id, names, numbers, room, worker_id))
         flat = [part for share in shares for part in share]
-        return self._database.rows(self._queries.claim(len(shares)), (worker_id, *flat, worker_id))
+        return self._database.rows(self._queries.claim(len(shares)), (worker_id, *flat, room, worker_id))
 
     # Looking: what is due, and whether this worker still lives
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Whether something became ready by it."""
         now = clock.monotonic()
-        if now < min(self._look_at, self._due_at):
-            return
         self._look_at = now + (LOOK_INTERVAL if not self._held else BUSY_LOOK_INTERVAL)
         self._is_fenced = not self._database.rows(self._queries.is_registered, (self._worker.worker_id,))
         due_in = self._due_in()
-        if due_in is not None and due_in <= 0:
+        is_due = due_in is not None and due_in <= 0
+        if is_due:
             self._promote()
             due_in = self._due_in()
         self._due_at = float("inf") if due_in is None else now + max(0.0, due_in / 1000)
+        return is_due
 
     def _due_in(self) -> int | None:
         """Milliseconds until the next delayed message is due; None when there is none."""
@@ -180,7 +195,7 @@ class DatabaseConsumer(Consumer):
         until_due = self._due_at - clock.monotonic()
         try:
             if self._wakeup.wait(max(0.0, min(timeout, until_due))):
-                self._look_at = 0.0
+                self._has_heard = True
         except BrokerConnectionError:
             self._disconnect()
             raise

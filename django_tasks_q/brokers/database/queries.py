@@ -133,7 +133,7 @@ class SQLite(Queries):
         )
 
     def claim(self, queues: int) -> str:
-        """Parameters: owner, then queue name and quota for each queue, then the worker id."""
+        """Parameters: owner, then queue name and quota for each queue, then the room and the worker id."""
         lines = " UNION ALL ".join(
             [
                 f"SELECT id FROM (SELECT id FROM {QUEUE} WHERE place = 0 AND queue_name = ? "
@@ -141,7 +141,7 @@ class SQLite(Queries):
             ]
             * queues
         )
-        return self._take(lines)
+        return self._take(f"SELECT id FROM ({lines}) LIMIT ?")
 
     @property
     def claim_suspects(self) -> str:
@@ -187,9 +187,9 @@ class PostgreSQL(Queries):
         self.claim = self._take(
             f"SELECT m.id FROM unnest(%s::text[], %s::int[]) AS w(queue_name, quota) CROSS JOIN LATERAL ("
             f"SELECT id FROM {QUEUE} WHERE place = 0 AND queue_name = w.queue_name "
-            "ORDER BY priority, id LIMIT w.quota FOR UPDATE SKIP LOCKED) AS m WHERE EXISTS (SELECT 1 FROM me)"
+            "ORDER BY priority, id LIMIT w.quota FOR UPDATE SKIP LOCKED) AS m WHERE EXISTS (SELECT 1 FROM me) LIMIT %s"
         )
-        """Parameters: the worker id, names, quotas, owner."""
+        """Parameters: the worker id, names, quotas, room, owner."""
         self.claim_suspects = self._take(
             f"SELECT id FROM {QUEUE} WHERE place = 4 AND EXISTS (SELECT 1 FROM me) "
             "ORDER BY priority, id LIMIT %s FOR UPDATE SKIP LOCKED"

@@ -38,6 +38,8 @@ class SQLiteWakeup(Wakeup):
 
     def __init__(self, database: Database, waker: Waker) -> None:
         super().__init__(database, waker)
+        database.connection.ensure_connection()
+        self._connection: Any = database.connection.connection
         self._version = self._look()
 
     def wait(self, timeout: float) -> bool:
@@ -52,7 +54,12 @@ class SQLiteWakeup(Wakeup):
                 return False
 
     def _look(self) -> int:
-        return int(self._database.rows("PRAGMA data_version")[0][0])
+        """A hundred times a second in every idle worker, so it goes past all the wrapping."""
+        try:
+            version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        except Exception as error:
+            raise BrokerConnectionError(f"Database {self._database.alias!r}: {error}") from error
+        return version
 
 
 class PostgreSQLWakeup(Wakeup):
