@@ -1,0 +1,231 @@
+"""A bench to try brokers on: each worker with a thread and connection of its own, as in life, and what is recorded.
+
+Every sentence of the conformance suite gets a bench. After it has held for a broker that keeps records, it is told to
+the stub as well, and the records must say what the stub's journal amounts to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from django.db import connections
+
+from django_tasks_q import Message, actor
+from django_tasks_q.broker import Broker
+from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.deliveries import (
+    Casualty,
+    Delivery,
+    Exchange,
+    Outgoing,
+    QueueCounts,
+    Settlement,
+    Started,
+    WorkerInfo,
+)
+from django_tasks_q.fold import fold
+from django_tasks_q.judge import make_judge
+from django_tasks_q.models import Attempt, MessageRecord
+from django_tasks_q.outcomes import Dead, ErrorInfo, Outcome
+from tests.support.waiting import until
+
+PATIENCE = 20
+BOOM = ErrorInfo("ValueError", "boom", "Traceback: boom")
+
+
+class Story(NamedTuple):
+    """What is recorded of one message."""
+
+    state: str
+    retries: int
+    deliveries: int
+    lost: int
+    life: int
+    reason: str
+    attempts: tuple[tuple[int, str, str], ...]
+
+
+class Desk:
+    """One worker at a broker. Its calls run in a thread of its own and return when they are done."""
+
+    def __init__(self, broker: Broker, info: WorkerInfo) -> None:
+        self.worker_id = info.worker_id
+        self._broker = broker
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=info.worker_id)
+        self._is_open = True
+        self.consumer = self.call(broker.consume, info)
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.begin(function, *args, **kwargs).result(PATIENCE * 2)
+
+    def begin(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Start a call; a future to wait for."""
+        return self._thread.submit(function, *args, **kwargs)
+
+    def exchange(
+        self, settlements: Sequence[Settlement] = (), room: int = 0, started: Sequence[Started] = ()
+    ) -> Exchange:
+        return self.call(self.consumer.exchange, settlements, room, started)
+
+    def take(self, number: int = 1, room: int | None = None) -> list[Delivery]:
+        """Exactly ``number`` deliveries, as soon as they can be had."""
+        taken: list[Delivery] = []
+        deadline = time.monotonic() + PATIENCE
+        while len(taken) < number:
+            taken += self.exchange(room=room or number - len(taken)).deliveries
+            assert time.monotonic() < deadline, f"only {len(taken)} of {number}: {taken}"
+        assert len(taken) == number, taken
+        return taken
+
+    def take_one(self) -> Delivery:
+        return self.take(1)[0]
+
+    def finds_nothing(self) -> bool:
+        return not self.exchange(room=100).deliveries
+
+    def settle(self, delivery: Delivery, outcome: Outcome, **fields: Any) -> Exchange:
+        return self.exchange([Settlement(delivery, outcome, **fields)])
+
+    def fail(self, delivery: Delivery, outcome: Outcome, **fields: Any) -> Exchange:
+        """Settle an attempt that ended with an error."""
+        return self.settle(delivery, outcome, error=BOOM, started_at=1_700_000_000_000, **fields)
+
+    def leave(self, *, give_back: bool = True) -> None:
+        if self._is_open:
+            self._is_open = False
+            try:
+                self.call(self.consumer.close, give_back=give_back)
+            finally:
+                self.call(connections.close_all)
+                self._thread.shutdown()
+
+
+class Bench:
+    """A broker with an actor ``work`` on queue ``q``, and everything that a sentence about it needs."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.desks: list[Desk] = []
+        self.judge = make_judge(broker)
+        self.actor = actor(work, broker=broker, queue_name="q", max_retries=3, min_backoff=600_000)
+        for name in ("q", "other"):
+            broker.declare_queue(name)
+
+    @property
+    def keeps_records(self) -> bool:
+        return isinstance(self.broker, DatabaseBroker)
+
+    # Acting
+
+    def worker(self, name: str = "w", queues: Mapping[str, int] | None = None, *, suspects: bool = False) -> Desk:
+        desk = Desk(self.broker, WorkerInfo(name, queues or {}, suspects=suspects))
+        self.desks.append(desk)
+        return desk
+
+    def message(self, name: str, *args: Any, queue: str = "q", **options: Any) -> Message[Any]:
+        return Message(queue, "work", args, {}, options, name)
+
+    def send(self, *names: str, queue: str = "q", **options: Any) -> list[Message[Any]]:
+        return [self.broker.enqueue(self.message(name, queue=queue, **options)) for name in names]
+
+    def outgoing(self, name: str, **options: Any) -> Outgoing:
+        return self.broker.prepare(self.message(name, **options))
+
+    def bury(self, desk: Desk, *casualties: Casualty) -> int:
+        return self.broker.bury(desk.worker_id, casualties, self.judge)
+
+    def lose(self, delivery: Delivery, kind: str = "lost") -> Casualty:
+        return Casualty(delivery.message_id, delivery.number, kind, 1_700_000_000_000, "killed by signal 9")
+
+    def kill(self, name: str, number: int = 1) -> None:
+        """Have a worker die while it runs a message, ``number`` times."""
+        for _ in range(number):
+            desk = self.worker(f"victim {len(self.desks)}", suspects=self.broker.has_suspects())
+            delivery = desk.take_one()
+            assert delivery.message_id == name
+            self.bury(desk, self.lose(delivery))
+
+    def bury_as_dead(self, *names: str, queue: str = "q") -> None:
+        """Dead letters, made the usual way."""
+        self.send(*names, queue=queue)
+        desk = self.worker(f"undertaker {len(self.desks)}", {queue: 1})
+        for delivery in desk.take(len(names)):
+            desk.fail(delivery, Dead("retries_exhausted"))
+        desk.leave()
+
+    # Looking
+
+    def counts(self, queue: str = "q") -> QueueCounts:
+        return next(counts for counts in self.broker.counts() if counts.queue_name == queue)
+
+    def holds(self, queue: str = "q") -> tuple[int, int, int, int]:
+        """Ready, in flight, delayed, dead."""
+        counts = self.counts(queue)
+        return counts.ready, counts.in_flight, counts.delayed, counts.dead
+
+    def peek(self, state: Any = "ready", queue: str = "q") -> list[str]:
+        return [delivery.message_id for delivery in self.broker.peek(queue, state)]
+
+    def stories(self) -> dict[str, Story]:
+        """What is recorded of every message: in the rows, or as the journal amounts to."""
+        if isinstance(self.broker, DatabaseBroker):
+            return _recorded_stories(self.broker.using)
+        assert isinstance(self.broker, StubBroker)
+        return _journalled_stories(self.broker)
+
+    def story(self, name: str) -> Story:
+        return self.stories()[name]
+
+    def until(self, condition: Callable[[], object]) -> None:
+        until(condition, PATIENCE)
+
+    def close(self) -> None:
+        for desk in self.desks:
+            desk.leave()
+        self.broker.close()
+
+
+def work(*args: Any, **kwargs: Any) -> None:
+    """The actor of the bench; nobody runs it."""
+
+
+def _recorded_stories(alias: str) -> dict[str, Story]:
+    attempts: dict[str, list[tuple[int, str, str]]] = {}
+    for attempt in Attempt.objects.using(alias):
+        row = (attempt.number, attempt.outcome, attempt.error_type)
+        attempts.setdefault(attempt.message_id, []).append(row)
+    return {
+        record.message_id: Story(
+            record.state,
+            record.retries,
+            record.deliveries,
+            record.lost,
+            record.life,
+            record.dead_reason,
+            tuple(sorted(attempts.get(record.message_id, []))),
+        )
+        for record in MessageRecord.objects.using(alias)
+    }
+
+
+def _journalled_stories(broker: StubBroker) -> dict[str, Story]:
+    changes, rows = fold(broker.journal.read(1_000_000))
+    attempts: dict[str, list[tuple[int, str, str]]] = {}
+    for row in rows:
+        attempts.setdefault(row.message_id, []).append((row.number, row.outcome, row.error.type if row.error else ""))
+    return {
+        change.message_id: Story(
+            change.state.value,
+            change.retries,
+            change.deliveries,
+            change.lost,
+            change.life,
+            change.reason,
+            tuple(sorted(attempts.get(change.message_id, []))),
+        )
+        for change in changes
+    }

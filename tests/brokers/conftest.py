@@ -1,0 +1,47 @@
+"""The bench of the conformance suite, and the comparison of each sentence with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("tests.brokers.conformance", "tests.brokers.bench")
+
+from django_tasks_q.brokers.database import DatabaseBroker  # noqa: E402 - after the registration
+from django_tasks_q.brokers.stub import StubBroker  # noqa: E402
+from tests.brokers.bench import Bench  # noqa: E402
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """A bench with the broker that the test's class names: ``stub``, or an alias of ``DATABASES``."""
+    kind = request.cls.broker
+    if kind == "stub":
+        bench = Bench(StubBroker())
+    else:
+        request.getfixturevalue("databases")
+        bench = Bench(DatabaseBroker(using=kind))
+    yield bench
+    bench.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """A sentence that held for a broker with records is told to the model, and both must have recorded the same."""
+    result = yield
+    bench = pyfuncitem.funcargs.get("bench")
+    if isinstance(bench, Bench) and bench.keeps_records and not pyfuncitem.get_closest_marker("beyond_the_model"):
+        assert bench.stories() == _as_the_model_tells_it(pyfuncitem)
+    return result
+
+
+def _as_the_model_tells_it(item: pytest.Function) -> Any:
+    model = Bench(StubBroker())
+    names = item._fixtureinfo.argnames
+    try:
+        item.obj(**{name: model if name == "bench" else item.funcargs[name] for name in names})
+        return model.stories()
+    finally:
+        model.close()

@@ -1,0 +1,28 @@
+"""The test project's settings with one database of each vendor that the tests run on.
+
+Every test process has databases of its own, so that runs beside each other never meet.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from testproject.settings import *
+from testproject.settings import SQLITE_OPTIONS, database
+
+RUN = f"dtq_tests_{os.getpid()}"
+FOLDER = Path(tempfile.gettempdir()) / RUN
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": FOLDER / "unused.sqlite3",
+        "OPTIONS": SQLITE_OPTIONS,
+        # A file and not memory: several threads, each with a connection of its own, and the write-ahead log.
+        "TEST": {"NAME": FOLDER / "tests.sqlite3"},
+    },
+    "postgresql": {
+        **database("DTQ_TEST_POSTGRES_URL", default="postgres://postgres@127.0.0.1:5432/test"),
+        "TEST": {"NAME": RUN},
+    },
+}
