@@ -64,6 +64,7 @@ class ConsumerThread(Thread):
         self._give_back_on_exit = True
         self._failures = 0
         self._settling: list[Finished] = []
+        self._has_rested = False
         self.dry = False
         self.processed = 0
         self.failed = 0
@@ -162,7 +163,7 @@ class ConsumerThread(Thread):
     def _is_worth_a_fetch(self, room: int) -> bool:
         if room <= 0:
             return False
-        if self.dry:
+        if self.dry and not self._has_rested:
             return False
         return self._work.empty() or room >= self._pace.capacity // 2
 
@@ -172,7 +173,7 @@ class ConsumerThread(Thread):
             return max(0.0, LINGER - (clock.monotonic() - self._first_finished))
         if not self._work.empty():
             return LINGER
-        self.dry = False
+        self._has_rested = True
         return self._poll
 
     def _trade(self, consumer: Consumer, room: int) -> None:
@@ -194,7 +195,7 @@ class ConsumerThread(Thread):
 
     def _hand_out(self, exchange: Exchange, room: int) -> None:
         if room > 0:
-            self.dry = not exchange.deliveries
+            self.dry, self._has_rested = not exchange.deliveries, False
         if exchange.deliveries:
             self._fetched_at = clock.monotonic()
         for delivery in exchange.deliveries:

@@ -81,6 +81,8 @@ class Command(BaseCommand):
         if role is not None:
             return launch.run_role(options, msgspec.json.decode(role, type=launch.Role))
         wait_for_broker(options.wait_for_broker / 1000)
+        if handle.ENVIRONMENT not in os.environ:
+            self.check_migrations()  # says which are not applied; only missing tables of our own stop us
         connections.close_all()
         channel = os.environ.pop(handle.ENVIRONMENT, None)
         if channel is not None:
