@@ -1,0 +1,46 @@
+"""How soon idle workers start a task: single sends with jittered gaps, so that no rhythm is met by chance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from ..engines import Bench
+from . import Case, Scale, Value
+from .ledger import check_ledger, wait_until_empty, wait_until_started
+
+WANTED = {"sqlite": 15.0, "postgresql": 3.0}
+WARM_UP = 20
+SETTLE = 1.5
+"""Seconds for which the workers have had nothing to do."""
+
+
+def run(bench: Bench, scale: Scale) -> Iterator[Value]:
+    sends = scale.latency_sends
+    with bench.workers() as workers:
+        bench.ask("send_apart", messages=WARM_UP)
+        wait_until_started(bench, workers, WARM_UP)
+        time.sleep(SETTLE)
+        times = bench.ask("send_apart", messages=sends, first=WARM_UP)
+        wait_until_started(bench, workers, WARM_UP + sends)
+        wait_until_empty(bench)
+    check_ledger(bench, WARM_UP + sends)
+    starts = bench.slots.starts[WARM_UP:]
+    waits = _milliseconds(times["began"], starts)
+    yield Value("p50", "ms", _percentile(waits, 50), wanted=WANTED[bench.vendor])
+    yield Value("p95", "ms", _percentile(waits, 95))
+    yield Value("p99", "ms", _percentile(waits, 99))
+    yield Value(
+        "of it the call of send(), p50", "ms", _percentile(_milliseconds(times["began"], times["returned"]), 50)
+    )
+
+
+def _milliseconds(began: list[int], ended: list[int]) -> list[float]:
+    return sorted((end - begin) / 1e6 for begin, end in zip(began, ended, strict=True))
+
+
+def _percentile(ordered: list[float], percent: int) -> float:
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+CASE = Case("latency", run, lambda scale, engine: WARM_UP + scale.latency_sends)

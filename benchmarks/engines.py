@@ -1,0 +1,154 @@
+"""What is measured: the package, and its peers, each as it comes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import variables
+from .databases import Database, Store
+from .processes import ROOT, Workers, run
+from .slots import Slots
+
+REQUIREMENTS = Path(__file__).with_name("requirements-peers.txt")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One package: how its workers are started and how its database is asked.
+
+    Parameters:
+        module: the folder with its settings and tasks.
+        commands: the ``manage.py`` commands to start, all at the same time.
+        shape: the same in words.
+        waiting: a query for the number of messages that are not finished.
+        records: one for the number of records, ``unfinished`` for those that are not final and successful.
+    """
+
+    name: str
+    module: str
+    commands: tuple[tuple[str, ...], ...]
+    shape: str
+    waiting: str
+    records: str
+    unfinished: str
+    vendors: tuple[str, ...] = ("sqlite", "postgresql")
+    python: Callable[[], str] = field(default=lambda: sys.executable)
+    is_peer: bool = True
+    has_bulk: bool = True
+
+    def environment(self, database: Database, slots: Path) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": f"{self.module}.settings",
+            "PYTHONPATH": str(ROOT),
+            variables.TASKS: f"{self.module}.tasks",
+            variables.DATABASE: json.dumps(database.config),
+            variables.SLOTS: str(slots),
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        """A management command: the package's through ``manage.py``, a peer's as it is usual."""
+        start = ["-m", "django"] if self.is_peer else [str(ROOT / "manage.py")]
+        return [self.python(), *start, *arguments]
+
+
+DJANGO_TASKS_Q = Engine(
+    name="django-tasks-q",
+    module="benchmarks.project",
+    commands=(("runworkers", "-p", "2", "-t", "8"),),
+    shape="2 processes × 8 threads",
+    waiting="SELECT COUNT(*) FROM django_tasks_q_queuedmessage",
+    records="SELECT COUNT(*) FROM django_tasks_q_messagerecord",
+    unfinished="SELECT COUNT(*) FROM django_tasks_q_messagerecord WHERE state <> 'succeeded'",
+    is_peer=False,
+)
+
+
+def peer_python() -> str:
+    """The Python of the peers' environment, which is made when the requirements have changed."""
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "django-tasks-q"
+    folder = cache / f"peers-{digest}"
+    python = folder / "bin" / "python"
+    if not (folder / ".installed").exists():
+        print(f"Installing the peers into {folder}", flush=True)
+        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)], check=True)
+        (folder / ".installed").touch()
+    return str(python)
+
+
+PEERS = (
+    Engine(
+        name="django-tasks-db",
+        module="benchmarks.peers.django_tasks_db",
+        commands=(("db_worker",), ("db_worker",)),
+        shape="2 processes, one task at a time each",
+        waiting="SELECT COUNT(*) FROM django_tasks_database_dbtaskresult WHERE status IN ('READY', 'RUNNING')",
+        records="SELECT COUNT(*) FROM django_tasks_database_dbtaskresult",
+        unfinished="SELECT COUNT(*) FROM django_tasks_database_dbtaskresult WHERE status <> 'SUCCESSFUL'",
+        python=peer_python,
+        has_bulk=False,
+    ),
+    Engine(
+        name="procrastinate",
+        module="benchmarks.peers.procrastinate",
+        commands=(("procrastinate", "worker", "--concurrency", "8"),) * 2,
+        shape="2 processes × 8 coroutines",
+        waiting="SELECT COUNT(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
+        records="SELECT COUNT(*) FROM procrastinate_jobs",
+        unfinished="SELECT COUNT(*) FROM procrastinate_jobs WHERE status <> 'succeeded'",
+        vendors=("postgresql",),
+        python=peer_python,
+    ),
+)
+
+
+class Bench:
+    """One engine on one fresh database, with a ledger of ``messages`` slots."""
+
+    def __init__(self, engine: Engine, database: Database, vendor: str, folder: Path, messages: int) -> None:
+        self.engine = engine
+        self.vendor = vendor
+        self.database = database
+        self._folder = folder
+        path = folder / "slots"
+        self.slots = Slots.create(path, messages)
+        self._environment = engine.environment(database, path)
+
+    def ask(self, job: str, **arguments: Any) -> Any:
+        """Have a process of its own send; what it found."""
+        command = [self.engine.python(), "-m", "benchmarks.client", job, json.dumps(arguments)]
+        return json.loads(run(command, self._environment))
+
+    def workers(self, database: Database | None = None) -> Workers:
+        """Start the workers, on ``database`` when that is reached another way than by the clients."""
+        environment = dict(self._environment)
+        if database is not None:
+            environment[variables.DATABASE] = json.dumps(database.config)
+        commands = [self.engine.command(*command) for command in self.engine.commands]
+        return Workers(commands, environment, self._folder / "workers.log")
+
+    def number(self, query: str) -> int:
+        return self.database.number(query)
+
+
+def prepared_database(engine: Engine, store: Store, folder: Path) -> AbstractContextManager[Database]:
+    """A fresh database with the tables of ``engine``."""
+
+    def migrate(database: Database) -> None:
+        path = folder / "no-slots"
+        Slots.create(path, 1)
+        run(engine.command("migrate", "--verbosity", "0"), engine.environment(database, path))
+
+    return store.database(engine.name.replace("-", "_"), migrate)

@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class PeerConfig(AppConfig):
+    """The folder's name is that of the peer, so the label must differ."""
+
+    name = "benchmarks.peers.django_tasks_db"
+    label = "peer"

@@ -1,0 +1,1 @@
+"""Procrastinate with its Django integration, on PostgreSQL."""

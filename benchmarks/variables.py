@@ -1,0 +1,10 @@
+"""Environment variables through which a measured process learns what it belongs to."""
+
+DATABASE = "BENCHMARK_DATABASE"
+"""Django's dict of one database, as JSON."""
+
+SLOTS = "BENCHMARK_SLOTS"
+"""The file with the ledger."""
+
+TASKS = "BENCHMARK_TASKS"
+"""The module whose ``send`` and ``send_many`` are asked."""
