@@ -46,6 +46,7 @@ class Supervisor:
         self._starting: GenerationHandle | None = None
         self._watcher = 0
         self._changes = -1
+        self._reload_when_ready: str | None = None
         self._stops = 0
         self._exit_code = 0
         self._processed = 0
@@ -117,12 +118,18 @@ class Supervisor:
             old.stop()
         else:
             self._say("Ready.")
+        why, self._reload_when_ready = self._reload_when_ready, None
+        if why is not None:
+            self._reload(why)
 
     def _reload(self, why: str) -> None:
         if self._stops:
             return
+        if self._current is None:
+            self._reload_when_ready = why
+            return
         self._say(f"{why}: reloading.")
-        if self._starting is not None and self._starting is not self._generations[0]:
+        if self._starting is not None:
             # It has read files that have changed since; the newest state of them is wanted.
             self._starting.is_stopping = True
             self._starting.end()

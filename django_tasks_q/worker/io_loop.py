@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from .. import clock
-from ..broker import Broker, Consumer
+from ..broker import MAX_QUEUES_PER_EXCHANGE, Broker, Consumer
 from ..deliveries import Delivery, Exchange, Settlement, Started, WorkerInfo
 from ..errors import BrokerError
 from ..logging import get_logger
@@ -65,6 +65,7 @@ class ConsumerThread(Thread):
         self._failures = 0
         self._settling: list[Finished] = []
         self._has_rested = False
+        self._empty_handed = 0
         self.dry = False
         self.processed = 0
         self.failed = 0
