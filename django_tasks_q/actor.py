@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from .broker import Broker, check_delay, get_broker
-from .common import MAX_NAME_LENGTH, check_queue_name
+from .common import MAX_NAME_LENGTH, check_priority, check_queue_name
 from .errors import did_you_mean
 from .logging import get_logger
 from .message import MAX_ID_LENGTH, Message
@@ -25,8 +25,6 @@ ENGINE_OPTIONS = frozenset({"delivery_limit"})
 _MESSAGE_ONLY = frozenset({"priority", "message_id", "pipe_target"})
 _ACTOR_ONLY = frozenset({"retry_when", "throws", "queue_name", "schedule"})
 _TARGETS = ("on_failure", "on_success", "on_retry_exhausted")
-
-MIN_PRIORITY, MAX_PRIORITY = -100, 100
 
 
 class Actor(Generic[P, R]):
@@ -223,12 +221,6 @@ def actor(
         return actor_class(fn, broker=on, actor_name=name, queue_name=queue_name, priority=priority, options=declared)
 
     return decorate if fn is None else decorate(fn)
-
-
-def check_priority(priority: object) -> None:
-    """Raise ValueError unless ``priority`` is an integer from -100 to 100."""
-    if type(priority) is not int or not MIN_PRIORITY <= priority <= MAX_PRIORITY:
-        raise ValueError(f"A priority is an integer from {MIN_PRIORITY} to {MAX_PRIORITY}: {priority!r}")
 
 
 def _check_delivery_limit(options: Mapping[str, Any]) -> None:

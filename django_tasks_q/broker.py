@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from . import clock
 from .capabilities import Capabilities
-from .common import check_queue_name, q_name
+from .common import MAX_NAME_LENGTH, check_priority, check_queue_name, q_name
 from .context import get_running
 from .deliveries import (
     Casualty,
@@ -265,6 +265,13 @@ class Broker(ABC):
             raise QueueNotFound(f"No queue is called {message.queue_name!r}; declare_queue() makes one known.{hint}")
         if not 0 < len(message.message_id) <= MAX_ID_LENGTH or not message.message_id.isprintable():
             raise ValueError(f"A message id has 1 to {MAX_ID_LENGTH} printable characters: {message.message_id!r:.80}")
+        if not 0 < len(message.actor_name) <= MAX_NAME_LENGTH:
+            raise ValueError(f"An actor name has 1 to {MAX_NAME_LENGTH} characters: {message.actor_name!r:.80}")
+        options = message.options
+        if "priority" in options:
+            check_priority(options["priority"])
+        if "message_id" in options and not 0 < len(str(options["message_id"])) <= MAX_ID_LENGTH:
+            raise ValueError(f"message_id has 1 to {MAX_ID_LENGTH} characters: {options['message_id']!r:.80}")
 
     @abstractmethod
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:

@@ -11,6 +11,8 @@ QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 MAX_NAME_LENGTH = 200
 """Longest queue or actor name; the width of their columns."""
 
+MIN_PRIORITY, MAX_PRIORITY = -100, 100
+
 _DELAY_SUFFIX, _DEAD_SUFFIX = ".DQ", ".XQ"
 
 
@@ -43,6 +45,12 @@ def check_queue_name(queue_name: str) -> None:
         )
     if queue_name != q_name(queue_name):
         raise ValueError(f"{queue_name!r} is not a queue name: the endings .DQ and .XQ are kept for brokers.")
+
+
+def check_priority(priority: object) -> None:
+    """Raise ValueError unless ``priority`` is an integer from -100 to 100."""
+    if type(priority) is not int or not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise ValueError(f"A priority is an integer from {MIN_PRIORITY} to {MAX_PRIORITY}: {priority!r}")
 
 
 def compute_backoff(

@@ -15,7 +15,15 @@ from .errors import Retry as RetryRequest
 MAX_BACKOFF = 7 * 86_400_000
 """Milliseconds; the longest wait between two attempts, as in Dramatiq."""
 
-_TRACEBACK_FRAMES, _TRACEBACK_CHARACTERS, _TEXT_CHARACTERS = 30, 16_000, 2_000
+_TRACEBACK_FRAMES, _TRACEBACK_CHARACTERS, _TEXT_CHARACTERS, _REASON_CHARACTERS = 30, 16_000, 2_000, 40
+
+_LONGEST_DELAY = 366 * 86_400_000
+
+
+def _bound_delay(outcome: Retry | Parked) -> None:
+    """No store has to cope with a wait that overflows its clock, whatever an actor or a middleware asked for."""
+    if not 0 <= outcome.delay <= _LONGEST_DELAY:
+        msgspec.structs.force_setattr(outcome, "delay", min(max(outcome.delay, 0), _LONGEST_DELAY))
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -31,6 +39,9 @@ class Retry(msgspec.Struct, frozen=True):
 
     delay: int
 
+    def __post_init__(self) -> None:
+        _bound_delay(self)
+
 
 class Parked(msgspec.Struct, frozen=True):
     """It must wait ``delay`` milliseconds, or until ``key`` is free; no attempt is counted."""
@@ -38,11 +49,19 @@ class Parked(msgspec.Struct, frozen=True):
     key: str
     delay: int
 
+    def __post_init__(self) -> None:
+        _bound_delay(self)
+
 
 class Dead(msgspec.Struct, frozen=True):
-    """A dead letter, with the reason (see the list in the documentation)."""
+    """A dead letter, with the reason (see the list in the documentation); a middleware's own is kept in short."""
 
     reason: str
+
+    def __post_init__(self) -> None:
+        if len(self.reason) > _REASON_CHARACTERS or not self.reason.isprintable():
+            short = "".join(character if character.isprintable() else "?" for character in self.reason)
+            msgspec.structs.force_setattr(self, "reason", short[:_REASON_CHARACTERS])
 
 
 class Requeue(msgspec.Struct, frozen=True):
