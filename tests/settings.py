@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from testproject.settings import *
+from testproject.settings import *  # noqa: F403 - all of them, to change a few
 from testproject.settings import SQLITE_OPTIONS, database
 
 RUN = f"dtq_tests_{os.getpid()}"

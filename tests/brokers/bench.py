@@ -29,6 +29,7 @@ from django_tasks_q.deliveries import (
 )
 from django_tasks_q.fold import fold
 from django_tasks_q.judge import make_judge
+from django_tasks_q.mirror.text import original
 from django_tasks_q.models import Attempt, MessageRecord
 from django_tasks_q.outcomes import Dead, ErrorInfo, Outcome
 from tests.support.waiting import until
@@ -196,7 +197,7 @@ def work(*args: Any, **kwargs: Any) -> None:
 def _recorded_stories(alias: str) -> dict[str, Story]:
     attempts: dict[str, list[tuple[int, str, str]]] = {}
     for attempt in Attempt.objects.using(alias):
-        row = (attempt.number, attempt.outcome, attempt.error_type)
+        row = (attempt.number, attempt.outcome, original(attempt.error_type))
         attempts.setdefault(attempt.message_id, []).append(row)
     return {
         record.message_id: Story(

@@ -2,12 +2,332 @@
 
 from __future__ import annotations
 
-from tests.brokers.conformance import Conformance
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+
+from django_tasks_q import BrokerConnectionError, BrokerNotReady, DuplicateMessage, Message
+from django_tasks_q.brokers.database import DatabaseBroker, from_url
+from django_tasks_q.capabilities import Capabilities
+from django_tasks_q.deliveries import Settlement
+from django_tasks_q.models import Attempt, MessageRecord
+from django_tasks_q.outcomes import DONE, Dead, ErrorInfo, Retry
+from tests import settings
+from tests.brokers.bench import Bench, Desk
+from tests.brokers.conformance import Conformance, wait_until_found
 
 
-class TestSQLite(Conformance):
+class Interruption(Exception):
+    """Stands for whatever makes people's transactions roll back."""
+
+
+class Databases(Conformance):
+    """What both vendors offer beyond the common promises."""
+
+    @pytest.mark.beyond_the_model
+    def test_it_says_what_it_can_and_what_it_cannot(self, bench: Bench) -> None:
+        can = bench.broker.capabilities
+
+        assert can.journal.level == "none" and bench.broker.journal is None
+        assert can.transactional_send.level == can.survives_restart.level == "same"
+        weaker = {name for name in Capabilities.__struct_fields__ if getattr(can, name).level != "same"}
+        assert weaker == {"journal"}
+
+    @pytest.mark.beyond_the_model
+    def test_messages_survive_the_end_of_the_broker(self, bench: Bench) -> None:
+        bench.send("m")
+        bench.broker.close()
+        again = DatabaseBroker(using=self.broker)
+        again.declare_queue("q")
+
+        assert [delivery.message_id for delivery in again.peek("q")] == ["m"]
+
+    @pytest.mark.beyond_the_model
+    def test_a_send_in_a_transaction_is_there_when_it_commits(self, bench: Bench) -> None:
+        desk = bench.worker()
+        with transaction.atomic(using=self.broker):
+            bench.send("m1")
+            bench.broker.enqueue_many([bench.message("m2"), bench.message("m3")])
+            if self.broker == "postgresql":
+                assert desk.finds_nothing()
+            assert desk.call(bench.peek) == []
+            assert desk.call(bench.stories) == {}
+
+        assert [delivery.message_id for delivery in desk.take(3)] == ["m1", "m2", "m3"]
+
+    @pytest.mark.beyond_the_model
+    def test_a_send_in_a_transaction_never_was_when_it_is_rolled_back(self, bench: Bench) -> None:
+        with pytest.raises(Interruption), transaction.atomic(using=self.broker):
+            bench.send("m1")
+            bench.broker.enqueue_many([bench.message("m2"), bench.message("m3")])
+            raise Interruption
+
+        assert bench.peek() == []
+        assert bench.stories() == {}
+
+    @pytest.mark.beyond_the_model
+    def test_a_send_in_a_savepoint_is_rolled_back_with_it(self, bench: Bench) -> None:
+        with transaction.atomic(using=self.broker):
+            bench.send("outer")
+            with pytest.raises(Interruption), transaction.atomic(using=self.broker):
+                bench.send("inner")
+                raise Interruption
+
+        assert bench.peek() == ["outer"]
+        assert list(bench.stories()) == ["outer"]
+
+    @pytest.mark.beyond_the_model
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_a_duplicate_leaves_the_transaction_usable(self, bench: Bench, number: int) -> None:
+        bench.send("known")
+        with transaction.atomic(using=self.broker):
+            with pytest.raises(DuplicateMessage):
+                bench.broker.enqueue_many(
+                    [*(bench.message(f"new {i}") for i in range(number - 1)), bench.message("known")]
+                )
+            bench.send("m")
+
+        assert bench.peek() == ["known", "m"]
+        assert sorted(bench.stories()) == ["known", "m"]
+
+    @pytest.mark.beyond_the_model
+    def test_a_waiting_consumer_is_woken_by_the_commit(self, bench: Bench) -> None:
+        desk = bench.worker()
+        assert desk.finds_nothing()
+        waiting = desk.begin(wait_until_found, desk, 15)
+        with transaction.atomic(using=self.broker):
+            bench.send("m")
+        began = time.monotonic()
+
+        assert waiting.result(20)
+        assert time.monotonic() - began < 1
+
+    @pytest.mark.beyond_the_model
+    def test_a_waiting_consumer_is_woken_by_another_process(self, bench: Bench) -> None:
+        desk = bench.worker()
+        assert desk.finds_nothing()
+        waiting = desk.begin(wait_until_found, desk, 30)
+
+        sent_at = _send_from_another_process(self.broker)
+
+        assert waiting.result(30)
+        assert time.time() - sent_at < 1
+
+    @pytest.mark.beyond_the_model
+    def test_claims_whose_answer_was_lost_are_delivered_by_the_next_exchange(self, bench: Bench) -> None:
+        bench.send("m1", "m2", "m3")
+        desk = bench.worker()
+        held = desk.take_one()
+
+        with _lost_answer(desk), pytest.raises(BrokerConnectionError):
+            desk.exchange([Settlement(held, DONE)], room=1)
+
+        answer = desk.exchange([Settlement(held, DONE)], room=5)
+        assert [delivery.message_id for delivery in answer.deliveries] == ["m2", "m3"]
+        assert not answer.refused
+        assert bench.holds() == (0, 2, 0, 0)
+        assert not desk.exchange([Settlement(d, DONE) for d in answer.deliveries]).refused
+        assert {story[:3] for story in bench.stories().values()} == {("succeeded", 0, 1)}
+
+    @pytest.mark.beyond_the_model
+    def test_tables_that_are_missing_are_named_with_the_next_step(self, bench: Bench) -> None:
+        with _renamed(self.broker, "django_tasks_q_queuedmessage"):
+            with pytest.raises(BrokerNotReady, match="migrate"):
+                bench.broker.check_ready()
+            with pytest.raises(BrokerNotReady, match="migrate"):
+                bench.send("m")
+        bench.broker.check_ready()
+
+    def test_odd_texts_are_recorded_and_can_be_read_back(self, bench: Bench) -> None:
+        odd = "nul \x00 surrogate \ud800 unicorn 🦄 backslash \\"
+        bench.broker.enqueue(Message("q", "work", (odd,), {"k": {odd: odd}}, {"message_id": "id \x00"}, "m"))
+        desk = bench.worker()
+        error = ErrorInfo(f"Error{odd}", odd, odd)
+
+        desk.exchange([Settlement(desk.take_one(), Retry(3_600_000), error, started_at=1)])
+
+        if bench.keeps_records:
+            assert MessageRecord.objects.using(self.broker).get().args
+            assert Attempt.objects.using(self.broker).get().error_message
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            Message("q", "a" * 300),
+            Message("q", "work", options={"message_id": "x" * 65}),
+            Message("q", "work", options={"priority": 99_999}),
+            Message("q", "work", options={"priority": "high"}),
+            Message("q", "work", message_id="x" * 65),
+            Message("q", "work", message_id=""),
+        ],
+        ids=["actor name", "correlation id", "priority", "priority of a wrong type", "long id", "no id"],
+    )
+    def test_what_no_column_could_hold_is_refused_in_words(self, bench: Bench, message: Message[Any]) -> None:
+        with pytest.raises(ValueError):
+            bench.broker.enqueue(message)
+
+        assert bench.stories() == {}
+
+    @pytest.mark.beyond_the_model
+    @pytest.mark.parametrize(
+        "outcome", [Dead("a reason that is much too long for its column, and with \x00"), Retry(10**30)]
+    )
+    def test_one_odd_settlement_does_not_stop_the_others(self, bench: Bench, outcome: Any) -> None:
+        bench.send("odd", "plain")
+        desk = bench.worker()
+        odd, plain = desk.take(2)
+
+        desk.exchange([Settlement(odd, outcome), Settlement(plain, DONE)])
+
+        assert bench.story("plain").state == "succeeded"
+        assert bench.holds()[1] == 0
+
+
+class TestSQLite(Databases):
     broker = "default"
 
 
-class TestPostgreSQL(Conformance):
+class TestPostgreSQL(Databases):
     broker = "postgresql"
+
+    @pytest.mark.beyond_the_model
+    def test_what_was_asked_on_a_connection_that_broke_before_is_asked_again(self, bench: Bench) -> None:
+        bench.send("m1", "m2")
+        desk = bench.worker()
+        delivery = desk.take_one()
+
+        desk.call(_break_connection, self.broker)
+        with pytest.raises(BrokerConnectionError):
+            desk.exchange([Settlement(delivery, DONE)], room=1)
+
+        answer = desk.exchange([Settlement(delivery, DONE)], room=1)
+        assert [d.message_id for d in answer.deliveries] == ["m2"]
+        assert bench.story("m1").state == "succeeded"
+
+    @pytest.mark.beyond_the_model
+    def test_a_consumer_is_woken_after_its_connection_was_lost(self, bench: Bench) -> None:
+        desk = bench.worker()
+        desk.call(_break_connection, self.broker)
+        with pytest.raises(BrokerConnectionError):
+            desk.exchange(room=1)
+        assert desk.finds_nothing()
+        waiting = desk.begin(wait_until_found, desk, 15)
+        began = time.monotonic()
+
+        bench.send("m")
+
+        assert waiting.result(20)
+        assert time.monotonic() - began < 1
+
+    @pytest.mark.beyond_the_model
+    def test_a_backend_that_was_terminated_costs_nothing(self, bench: Bench) -> None:
+        bench.send("m1", "m2")
+        desk = bench.worker()
+        delivery = desk.take_one()
+        pid = desk.call(lambda: connections["postgresql"].connection.info.backend_pid)
+
+        with connections["postgresql"].cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        with pytest.raises(BrokerConnectionError):
+            desk.exchange([Settlement(delivery, DONE)], room=1)
+
+        answer = desk.exchange([Settlement(delivery, DONE)], room=1)
+        assert [d.message_id for d in answer.deliveries] == ["m2"]
+        assert not answer.refused
+
+    @pytest.mark.beyond_the_model
+    def test_a_backend_that_is_terminated_while_its_worker_waits_is_noticed(self, bench: Bench) -> None:
+        desk = bench.worker()
+        assert desk.finds_nothing()
+        pid = desk.call(lambda: connections["postgresql"].connection.info.backend_pid)
+        waiting = desk.begin(desk.consumer.wait, 30)
+        began = time.monotonic()
+
+        with connections["postgresql"].cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+        with suppress(BrokerConnectionError):
+            waiting.result(20)
+        assert time.monotonic() - began < 5
+        with pytest.raises(BrokerConnectionError):
+            desk.exchange(room=1)
+        bench.send("m")
+        assert desk.take_one().message_id == "m"
+
+
+def test_the_url_names_the_alias() -> None:
+    assert from_url("database://postgresql").using == "postgresql"
+    assert from_url("database://").using == "default"
+    assert from_url("database://postgresql").address == "database://postgresql"
+
+
+def _break_connection(alias: str) -> None:
+    """As a network or a server does it: beneath Django, which goes on believing in it."""
+    connections[alias].connection.close()
+
+
+class _lost_answer:
+    """The connection of a desk breaks right after its next COMMIT has happened."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._database: Any = desk.consumer._database
+        self._run = self._database._run
+
+    def __enter__(self) -> None:
+        self._database._run = self._run_and_break
+
+    def __exit__(self, *exception: object) -> None:
+        del self._database._run
+
+    def _run_and_break(self, sql: str, params: Any) -> Any:
+        cursor = self._run(sql, params)
+        if sql == "COMMIT":
+            raise BrokerConnectionError("The answer was lost.")
+        return cursor
+
+
+class _renamed:
+    """A table that is not there for a while."""
+
+    def __init__(self, alias: str, table: str) -> None:
+        self._connection = connections[alias]
+        self._table = table
+
+    def __enter__(self) -> None:
+        self._rename(self._table, "away")
+
+    def __exit__(self, *exception: object) -> None:
+        self._rename("away", self._table)
+
+    def _rename(self, old: str, new: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+_SENDER = """
+import sys, time, django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["django_tasks_q"], USE_TZ=True, DATABASES={"default": eval(sys.argv[1])})
+django.setup()
+from django_tasks_q import Message, get_broker
+broker = get_broker()
+broker.declare_queue("q")
+broker.enqueue(Message("q", "work", message_id="m"))
+print(time.time())
+"""
+
+
+def _send_from_another_process(alias: str) -> float:
+    """Returns when it had been sent."""
+    config = connections[alias].settings_dict
+    wanted = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
+    database = {name: str(config[name]) if name != "OPTIONS" else config[name] for name in wanted}
+    command = [sys.executable, "-c", _SENDER, repr(database)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=settings.BASE_DIR)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
