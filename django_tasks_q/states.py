@@ -60,7 +60,7 @@ MOVES: tuple[Move, ...] = (
     _move("hand back", "running", State.ENQUEUED),
     _move("bury", "running enqueued delayed retrying", State.DEAD),
     _move("requeue", "dead unknown", State.ENQUEUED),
-    _move("revoke", "pending enqueued delayed retrying running", State.REVOKED),
+    _move("revoke", "pending enqueued delayed retrying running dead", State.REVOKED),
     _move("discard", "pending enqueued delayed retrying dead", State.DISCARDED),
     _move("lose sight", _LIVE, State.UNKNOWN),
     _move("find again", "unknown", State.UNKNOWN),
