@@ -95,6 +95,8 @@ class Broker(ABC):
     capabilities: ClassVar[Capabilities] = Capabilities()
     lease: int = 30_000
     """Milliseconds that a worker counts as alive after its lease was last renewed."""
+    delivery_limit: int = 3
+    """How often a message may be lost with its worker, where neither it nor its actor says; at least 2."""
 
     def __init__(self, middleware: Iterable[Middleware] | None = None) -> None:
         self.logger = get_logger(type(self).__module__, type(self).__name__)

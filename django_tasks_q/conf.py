@@ -15,12 +15,12 @@ from .errors import did_you_mean
 DEFAULTS: dict[str, Any] = {
     "BROKER_URL": "database://default",
     "BROKER_OPTIONS": {},
-    "NAMESPACE": "dtq",
     "MIDDLEWARE": None,
     "AUTODISCOVER": ["tasks"],
     "ENCODER": "django_tasks_q.encoder.JSONEncoder",
     "ACTOR_DEFAULTS": {},
     "LEASE": 30_000,
+    "DELIVERY_LIMIT": 3,
     "MAX_MESSAGE_BYTES": 1_048_576,
     "TIME_LIMIT_GRACE": 10_000,
     "UNKNOWN_ACTOR_GRACE": 600_000,

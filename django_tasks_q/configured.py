@@ -30,9 +30,17 @@ def make_broker() -> Broker:
     set_encoder(conf.load(conf.get("ENCODER"))())
     broker: Broker = conf.load(_SCHEMES[scheme])(url, make_middleware(), **conf.get("BROKER_OPTIONS"))
     broker.lease = conf.get("LEASE")
+    broker.delivery_limit = _at_least("DELIVERY_LIMIT", 2)
     broker.max_message_bytes = conf.get("MAX_MESSAGE_BYTES")
     broker.actor_defaults = conf.get("ACTOR_DEFAULTS")
     return broker
+
+
+def _at_least(key: str, minimum: int) -> int:
+    value = conf.get(key)
+    if type(value) is not int or value < minimum:
+        raise ImproperlyConfigured(f"{key} is an integer of at least {minimum}: {value!r}")
+    return value
 
 
 def make_middleware() -> list[Middleware]:

@@ -9,8 +9,6 @@ from .message import Message
 from .middleware import Retries
 from .outcomes import HANDED_BACK, Dead, Outcome, RetryPolicy, decide, decide_lost
 
-DELIVERY_LIMIT = 3
-
 
 def make_judge(broker: Broker) -> Judge:
     """A judge that knows the actors of ``broker``. It reads their options and runs none of their code."""
@@ -40,6 +38,6 @@ def _policy(broker: Broker, message: Message[object], retries: Retries | None) -
 
 def _delivery_limit(broker: Broker, message: Message[object]) -> int:
     actor = broker.actors.get(message.actor_name)
-    default = DELIVERY_LIMIT if actor is None else actor.options.get("delivery_limit", DELIVERY_LIMIT)
+    default = broker.delivery_limit if actor is None else actor.options.get("delivery_limit", broker.delivery_limit)
     limit = message.options.get("delivery_limit", default)
-    return limit if isinstance(limit, int) and limit >= 2 else DELIVERY_LIMIT
+    return limit if isinstance(limit, int) and limit >= 2 else broker.delivery_limit
