@@ -175,6 +175,7 @@ class ConsumerThread(Thread):
         if not self._work.empty():
             return LINGER
         self._has_rested = True
+        self._empty_handed = 0
         return self._poll
 
     def _trade(self, consumer: Consumer, room: int) -> None:
@@ -196,11 +197,20 @@ class ConsumerThread(Thread):
 
     def _hand_out(self, exchange: Exchange, room: int) -> None:
         if room > 0:
-            self.dry, self._has_rested = not exchange.deliveries, False
+            self.dry, self._has_rested = self._has_asked_all_in_vain(exchange), False
         if exchange.deliveries:
             self._fetched_at = clock.monotonic()
         for delivery in exchange.deliveries:
             self._work.put(delivery)
+
+    def _has_asked_all_in_vain(self, exchange: Exchange) -> bool:
+        """An exchange asks some of the queues; only who has asked all of them in vain may rest."""
+        if exchange.deliveries:
+            self._empty_handed = 0
+            return False
+        self._empty_handed += 1
+        queues = len(self._worker.queues or self._broker.queues)
+        return self._worker.suspects or self._empty_handed * MAX_QUEUES_PER_EXCHANGE >= queues
 
     def _account(self, settled: list[Finished], exchange: Exchange) -> None:
         self._unfinished -= len(settled)
