@@ -120,8 +120,12 @@ class Message(msgspec.Struct, Generic[R], frozen=True):
         for name, kind in _FIELD_TYPES:
             if type(getattr(message, name)) is not kind:
                 raise DecodeError(f"Not a message: {name} is a {type(getattr(message, name)).__name__}.", data)
-        if message.options and message.options.get("message_version", VERSION) > VERSION:
-            raise UnsupportedVersion(f"Version {message.options['message_version']} is newer than {VERSION}.", data)
+        version = message.options.get("message_version", VERSION)
+        if version != VERSION:
+            if type(version) is not int:
+                raise DecodeError(f"Not a message: its version is {version!r:.40}.", data)
+            if version > VERSION:
+                raise UnsupportedVersion(f"Version {version} is newer than {VERSION}.", data)
         return message
 
     def copy(self, **attributes: Any) -> Message[R]:
