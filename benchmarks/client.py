@@ -48,16 +48,21 @@ def send(tasks: Any, messages: int, batch: int = 1, atomic: bool = False) -> dic
     return {"per_second": (messages - WARM_UP) / took}
 
 
-def send_apart(tasks: Any, messages: int, first: int = 0, gaps: tuple[float, float] = (0.02, 0.04)) -> dict[str, Any]:
-    """Send one by one with jittered gaps; when each call began and returned, in nanoseconds."""
+def send_apart(
+    tasks: Any, messages: int, first: int, rest: float, gaps: tuple[float, float] = (0.02, 0.04)
+) -> dict[str, list[int]]:
+    """Send one by one with jittered gaps; when each call began and returned, in nanoseconds.
+
+    The first ``WARM_UP`` are not told, but they count in the ledger; ``rest`` seconds without a send follow them.
+    """
     jitter = random.Random(1)
     began, returned = [], []
-    for index in range(first, first + messages):
-        time.sleep(jitter.uniform(*gaps))
+    for index in range(first, first + WARM_UP + messages):
+        time.sleep(rest if index == first + WARM_UP else jitter.uniform(*gaps))
         began.append(time.monotonic_ns())
         tasks.send(index)
         returned.append(time.monotonic_ns())
-    return {"began": began, "returned": returned}
+    return {"began": began[WARM_UP:], "returned": returned[WARM_UP:]}
 
 
 JOBS: dict[str, Callable[..., Any]] = {"fill": fill, "send": send, "send_apart": send_apart}

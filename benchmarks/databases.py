@@ -65,7 +65,7 @@ class PostgreSQLDatabase(Database):
 
     def number(self, query: str) -> int:
         with psycopg.connect(make_conninfo(POSTGRES_URL, dbname=self.name), autocommit=True) as connection:
-            row = connection.execute(query).fetchone()  # type: ignore[call-overload]
+            (row,) = connection.execute(query.encode())
             return int(row[0])
 
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
+from ..client import WARM_UP
 from ..engines import Bench
 from . import Case, Scale, Value
 from .ledger import check_ledger, wait_until_empty, wait_until_started
 
 WANTED = {"sqlite": 15.0, "postgresql": 3.0}
-WARM_UP = 20
-SETTLE = 1.5
+REST = 1.5
 """Seconds for which the workers have had nothing to do."""
 
 
 def run(bench: Bench, scale: Scale) -> Iterator[Value]:
-    sends = scale.latency_sends
+    first = 1 + WARM_UP
+    total = first + scale.latency_sends
+    bench.ask("fill", messages=1)
     with bench.workers() as workers:
-        bench.ask("send_apart", messages=WARM_UP)
-        wait_until_started(bench, workers, WARM_UP)
-        time.sleep(SETTLE)
-        times = bench.ask("send_apart", messages=sends, first=WARM_UP)
-        wait_until_started(bench, workers, WARM_UP + sends)
+        wait_until_started(bench, workers, 1)
+        times = bench.ask("send_apart", messages=scale.latency_sends, first=1, rest=REST)
+        wait_until_started(bench, workers, total)
         wait_until_empty(bench)
-    check_ledger(bench, WARM_UP + sends)
-    starts = bench.slots.starts[WARM_UP:]
+    check_ledger(bench, total)
+    starts = bench.slots.starts[first:]
     waits = _milliseconds(times["began"], starts)
     yield Value("p50", "ms", _percentile(waits, 50), wanted=WANTED[bench.vendor])
     yield Value("p95", "ms", _percentile(waits, 95))
@@ -43,4 +42,4 @@ def _percentile(ordered: list[float], percent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
-CASE = Case("latency", run, lambda scale, engine: WARM_UP + scale.latency_sends)
+CASE = Case("latency", run, lambda scale, engine: 1 + WARM_UP + scale.latency_sends)
