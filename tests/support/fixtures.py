@@ -1,0 +1,61 @@
+"""Fixtures of the tests that start real processes; conftest files import what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ledger import Ledger
+from tests.support.runworkers import Trees
+from tests.support.stores import PostgreSQLTemplate, SQLiteTemplate, Store
+
+BOTH = pytest.mark.parametrize("vendor", ["sqlite", "postgresql"], indirect=True)
+"""For tests that must hold on every database; the others run on SQLite."""
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQLiteTemplate]:
+    template = SQLiteTemplate(tmp_path_factory.mktemp("stores"))
+    yield template
+    template.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_template() -> Iterator[PostgreSQLTemplate]:
+    template = PostgreSQLTemplate()
+    yield template
+    template.close()
+
+
+@pytest.fixture
+def vendor(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def store(
+    vendor: str, request: pytest.FixtureRequest, django_db_blocker: Any, django_test_environment: None
+) -> Iterator[Store]:
+    """An empty, migrated database of its own for each test."""
+    template = request.getfixturevalue(f"{vendor}_template")
+    store = template.make()
+    with django_db_blocker.unblock():
+        yield store
+        store.close()
+    template.drop(store)
+
+
+@pytest.fixture
+def trees(tmp_path: Path, store: Store) -> Iterator[Trees]:
+    """Starts trees; whatever a test does, none of their processes is left, and none may outlive its supervisor."""
+    trees = Trees(tmp_path, store)
+    yield trees
+    trees.clear_away()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.jsonl")

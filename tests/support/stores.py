@@ -1,0 +1,213 @@
+"""Databases for trees of worker processes: one for each test, copied from one that is migrated already.
+
+What the tests ask of a database they ask with its driver, so that the engine never answers for itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from django.db import connections
+
+from django_tasks_q import Message
+from django_tasks_q.brokers.database import DatabaseBroker
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+POSTGRES_URL = os.environ.get("DTQ_TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/test")
+
+QUEUE = "django_tasks_q_queuedmessage"
+RECORDS = "django_tasks_q_messagerecord"
+ATTEMPTS = "django_tasks_q_attempt"
+LEASES = "django_tasks_q_queueworker"
+DEAD_PLACE = 3
+
+_numbers = itertools.count(1)
+
+
+def environment(url: str, **more: str) -> dict[str, str]:
+    """The environment of a process of the test project on the database ``url``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO_", "DTQ_"))}
+    return {**kept, "DJANGO_SETTINGS_MODULE": "testproject.settings", "DATABASE_URL": url, **more}
+
+
+def migrate(url: str) -> None:
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment(url), check=True, timeout=60
+    )
+
+
+class Store(ABC):
+    """One database: to send from this process, and to look at what the engine made of it."""
+
+    vendor = ""
+    url = ""
+    mark = "?"
+
+    def __init__(self) -> None:
+        self._alias = f"store{next(_numbers)}"
+        self._broker: DatabaseBroker | None = None
+
+    @abstractmethod
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement on a connection of its own; ``?`` marks parameters."""
+
+    @property
+    @abstractmethod
+    def _config(self) -> dict[str, Any]:
+        """What makes Django's settings of the vendor's alias point here."""
+
+    @property
+    def broker(self) -> DatabaseBroker:
+        """A broker in this process, to send with."""
+        if self._broker is None:
+            like = "postgresql" if self.vendor == "postgresql" else "default"
+            connections.settings[self._alias] = copy.deepcopy(connections.settings[like]) | self._config
+            self._broker = DatabaseBroker(using=self._alias)
+            self._broker.declare_queue("default")
+        return self._broker
+
+    def send(self, messages: Iterable[Message[Any]]) -> list[str]:
+        """Send; returns the ids, all of which are acknowledged."""
+        return [message.message_id for message in self.broker.enqueue_many(list(messages))]
+
+    def close(self) -> None:
+        if self._broker is not None:
+            self._broker.close()
+            del connections.settings[self._alias]
+            del connections[self._alias]
+            self._broker = None
+
+    # Looking
+
+    def unfinished(self) -> int:
+        """Messages that are waiting or in flight."""
+        return int(self.rows(f"SELECT COUNT(*) FROM {QUEUE} WHERE place <> {DEAD_PLACE}")[0][0])
+
+    def in_flight(self) -> list[str]:
+        return [row[0] for row in self.rows(f"SELECT message_id FROM {QUEUE} WHERE place = 2")]
+
+    def dead(self) -> dict[str, str]:
+        """Reason of each dead letter, by id."""
+        return dict(self.rows(f"SELECT message_id, dead_reason FROM {QUEUE} WHERE place = {DEAD_PLACE}"))
+
+    def states(self) -> dict[str, str]:
+        """State of each record, by id."""
+        return dict(self.rows(f"SELECT message_id, state FROM {RECORDS}"))
+
+    def record(self, message_id: str) -> dict[str, Any]:
+        names = ("state", "retries", "deliveries", "lost", "dead_reason", "error_type", "error_message", "worker")
+        found = self.rows(f"SELECT {', '.join(names)} FROM {RECORDS} WHERE message_id = ?", [message_id])
+        return dict(zip(names, found[0], strict=True)) if found else {}
+
+    def attempts(self, message_id: str) -> list[tuple[str, str]]:
+        """Outcome and error text of each attempt that the history tells of."""
+        sql = f"SELECT outcome, error_message FROM {ATTEMPTS} WHERE message_id = ? ORDER BY id"
+        return [(row[0], row[1]) for row in self.rows(sql, [message_id])]
+
+    def all_attempts(self) -> dict[str, list[str]]:
+        """Outcomes of all attempts, by message."""
+        found: dict[str, list[str]] = {}
+        for message_id, outcome in self.rows(f"SELECT message_id, outcome FROM {ATTEMPTS} ORDER BY id"):
+            found.setdefault(message_id, []).append(outcome)
+        return found
+
+    def leases(self) -> list[str]:
+        return [row[0] for row in self.rows(f"SELECT worker_id FROM {LEASES}")]
+
+
+class SQLiteStore(Store):
+    vendor = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+        try:
+            return connection.execute(sql, params).fetchall()
+        finally:
+            connection.close()
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return {"NAME": str(self.path)}
+
+
+class PostgreSQLStore(Store):
+    vendor = "postgresql"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.url = urlsplit(POSTGRES_URL)._replace(path=f"/{name}").geturl()
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(sql.replace("?", "%s"), params)
+            return cursor.fetchall() if cursor.description else []
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return {"NAME": self.name}
+
+
+class SQLiteTemplate:
+    """A migrated file; the databases of tests are copies of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / "template.sqlite3"
+        migrate(f"sqlite:///{self._path}")
+
+    def make(self) -> SQLiteStore:
+        path = self._folder / f"store{next(_numbers)}.sqlite3"
+        shutil.copyfile(self._path, path)
+        return SQLiteStore(path)
+
+    def drop(self, store: Store) -> None:
+        assert isinstance(store, SQLiteStore)
+        for path in self._folder.glob(store.path.name + "*"):
+            path.unlink()
+
+    def close(self) -> None:
+        self._path.unlink()
+
+
+class PostgreSQLTemplate:
+    """A migrated database; those of tests are made from it."""
+
+    def __init__(self) -> None:
+        self._name = f"dtq_trees_{os.getpid()}_{next(_numbers)}"
+        self._administer(f'DROP DATABASE IF EXISTS "{self._name}"', f'CREATE DATABASE "{self._name}"')
+        migrate(PostgreSQLStore(self._name).url)
+
+    def make(self) -> PostgreSQLStore:
+        name = f"{self._name}_{next(_numbers)}"
+        self._administer(f'CREATE DATABASE "{name}" TEMPLATE "{self._name}"')
+        return PostgreSQLStore(name)
+
+    def drop(self, store: Store) -> None:
+        assert isinstance(store, PostgreSQLStore)
+        self._administer(f'DROP DATABASE IF EXISTS "{store.name}" WITH (FORCE)')
+
+    def close(self) -> None:
+        self._administer(f'DROP DATABASE IF EXISTS "{self._name}" WITH (FORCE)')
+
+    def _administer(self, *statements: str) -> None:
+        with psycopg.connect(POSTGRES_URL, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
