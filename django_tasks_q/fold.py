@@ -84,10 +84,10 @@ def _merge(first: RecordChange, second: RecordChange) -> RecordChange:
     """Both as one. The one with the higher guard speaks; what it does not mention is kept from the other."""
     newer, older = (second, first) if second.guard >= first.guard else (first, second)
     newer.birth = newer.birth or older.birth
-    if newer.enqueued_at is None:
-        newer.enqueued_at = older.enqueued_at
-    if newer.started_at is None and newer.life == older.life:
-        newer.started_at = older.started_at
+    newer.worker = newer.worker or older.worker
+    for name in ("eta", "enqueued_at", "started_at"):
+        if getattr(newer, name) is None:
+            setattr(newer, name, getattr(older, name))
     return newer
 
 
