@@ -1,0 +1,101 @@
+"""The writer of records on each vendor: events in any order, and values that no database likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from django_tasks_q.events import Birth, Event, Kind
+from django_tasks_q.mirror import RecordWriter
+from django_tasks_q.mirror.text import json_text, original, storable
+from django_tasks_q.models import Attempt, MessageRecord
+from django_tasks_q.outcomes import ErrorInfo
+from django_tasks_q.sql import Database
+from django_tasks_q.states import State
+from tests.support.histories import batches, disorders
+
+ORDER_MATTERS = ("worker", "eta", "enqueued_at", "started_at")
+"""Columns that keep their last known value; they are exact when events come in order."""
+
+pytestmark = pytest.mark.parametrize("alias", ["default", "postgresql"])
+many = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+
+
+def written(alias: str, parts: list[list[Event]], without: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """The row and the attempts that batches of events amount to; nothing of them stays."""
+    writer = RecordWriter(Database(alias))
+    with rolled_back(alias):
+        for part in parts:
+            writer.write(part)
+        (row,) = MessageRecord.objects.using(alias).filter(pk="m").values()
+        attempts = Attempt.objects.using(alias).order_by("number", "finished_at", "outcome")
+        rows = list(attempts.values_list("number", "outcome", "worker", "finished_at"))
+    return {name: value for name, value in row.items() if name not in without}, rows
+
+
+@contextmanager
+def rolled_back(alias: str) -> Iterator[None]:
+    with transaction.atomic(using=alias):
+        yield
+        transaction.set_rollback(True, using=alias)
+
+
+@many
+@given(disorder=disorders())
+def test_a_record_is_the_same_in_whatever_order_and_however_often_events_come(
+    databases: None, alias: str, disorder: Any
+) -> None:
+    history, parts = disorder
+
+    row, attempts = written(alias, parts, ORDER_MATTERS)
+
+    expected, all_attempts = written(alias, [history], ORDER_MATTERS)
+    assert row == expected
+    assert set(attempts) == set(all_attempts)
+
+
+@many
+@given(cut=batches())
+def test_a_record_is_the_same_however_events_are_cut_into_batches(databases: None, alias: str, cut: Any) -> None:
+    history, parts = cut
+
+    assert written(alias, parts) == written(alias, [[item] for item in history])
+
+
+@many
+@given(text=st.text(), other=st.text(alphabet=st.characters(codec=None, categories=["Cs", "Cc", "Lu"])))
+def test_every_text_is_stored_and_can_be_read_back(databases: None, alias: str, text: str, other: str) -> None:
+    birth = Birth("q", text, 1, args=[text, {other: text}], kwargs={"k": other}, correlation_id=other[:30])
+    error = ErrorInfo(text, other, text + other)
+    event = Event(Kind.SETTLED, "m", State.DEAD, 1, 0, 1, 1, attempt_outcome="failed", error=error, birth=birth)
+    with rolled_back(alias):
+        RecordWriter(Database(alias)).write([event])
+        record = MessageRecord.objects.using(alias).get()
+        attempt = Attempt.objects.using(alias).get()
+
+    assert original(record.actor_name) == text
+    assert original(record.error_message) == original(attempt.error_message) == other
+    assert original(attempt.traceback) == text + other
+    assert original(record.args[0]) == text
+
+
+def test_a_value_that_json_cannot_hold_is_shown_by_its_repr(databases: None, alias: str) -> None:
+    birth = Birth("q", "a", 1, args=[b"\x00bytes", {1, 2}, object], kwargs={})
+    with connections[alias].cursor():
+        RecordWriter(Database(alias)).write([Event(Kind.CREATED, "m", State.ENQUEUED, 1, birth=birth)])
+
+    assert "bytes" in str(MessageRecord.objects.using(alias).get().args)
+
+
+def test_storable_text_is_left_alone_and_the_rest_is_marked(alias: str) -> None:
+    assert storable("plain \\ text") == "plain \\ text"
+    assert storable("\x00").isprintable() is False and "\x00" not in storable("\x00")
+    assert "\\u0000" not in json_text(["\x00"])

@@ -1,0 +1,73 @@
+"""Lives of messages as the engine could have noted them, for tests that shuffle, repeat and split them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from django_tasks_q import Message, changes
+from django_tasks_q.deliveries import Delivery, Outgoing, Settlement, Started
+from django_tasks_q.events import Event
+from django_tasks_q.outcomes import DONE, HANDED_BACK, Dead, ErrorInfo, Outcome, Parked, Requeue, Retry
+
+EPOCH = 1_700_000_000_000
+BOOM = ErrorInfo("ValueError", "boom", "Traceback")
+ENDINGS: list[Outcome] = [DONE, HANDED_BACK, Requeue(lost=True), Retry(5_000), Parked("limit", 5_000), Dead("throws")]
+
+
+@st.composite
+def histories(draw: st.DrawFn, message_id: str = "m", most: int = 6) -> list[Event]:
+    """The events of one message, in the order in which they happened; a second apart."""
+    life = retries = lost = number = 0
+    message: Message[Any] = Message("q", "work", (1,), {"a": [2]}, {"message_id": "mine"}, message_id, EPOCH)
+    delay = draw(st.sampled_from([None, 60_000]))
+    events = [changes.created(Outgoing(message, b"", 3, delay, app_label="app", parent_id="parent"), EPOCH)]
+
+    def now() -> int:
+        return EPOCH + len(events) * 1_000
+
+    waits = delay is not None
+    for _ in range(draw(st.integers(0, most))):
+        if waits and draw(st.booleans()):
+            events.append(changes.promoted(message_id, now(), life, retries, number, lost))
+        number += 1
+        delivery = Delivery(1, message_id, "q", b"", number, retries, lost, life)
+        began = now()
+        if draw(st.booleans()):
+            events.append(changes.started(Started(delivery, began), f"worker {number}"))
+        outcome = draw(st.sampled_from(ENDINGS))
+        error = None if outcome in (DONE, HANDED_BACK) else BOOM
+        settlement = Settlement(delivery, outcome, error, started_at=began, finished_at=now())
+        events.append(changes.settled(settlement, f"worker {number}", now()))
+        retries, lost = changes.retries_after(settlement), changes.lost_after(delivery, outcome)
+        waits = isinstance(outcome, Retry | Parked)
+        if outcome == DONE:
+            break
+        if isinstance(outcome, Dead):
+            life, retries, lost = life + 1, 0, 0
+            events.append(changes.requeued(message_id, now(), life, number))
+    if draw(st.booleans()) and events[-1].state in ("enqueued", "delayed", "retrying", "dead"):
+        events.append(changes.discarded(message_id, now(), life, retries, number, lost))
+    return events
+
+
+@st.composite
+def disorders(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
+    """A history, and the same in any order, with repetitions, cut into batches."""
+    history = draw(histories())
+    shuffled = draw(st.permutations(history + draw(st.lists(st.sampled_from(history), max_size=5))))
+    return history, draw(_cut(shuffled))
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
+    """A history, and the same in its order cut into batches."""
+    history = draw(histories())
+    return history, draw(_cut(history))
+
+
+@st.composite
+def _cut(draw: st.DrawFn, events: list[Event]) -> list[list[Event]]:
+    cuts = sorted(draw(st.sets(st.integers(1, len(events)), max_size=4)) | {0, len(events)})
+    return [events[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
