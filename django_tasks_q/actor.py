@@ -62,7 +62,10 @@ class Actor(Generic[P, R]):
         broker.declare_actor(self)
 
     def message(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
-        """A message that calls this actor; nothing is sent. TypeError when the arguments do not fit the signature."""
+        """A message that calls this actor; nothing is sent. TypeError when the arguments do not fit the signature.
+
+        Arguments may be missing here: a later step of a pipeline gets the result of the one before as its last.
+        """
         return self.message_with_options(args=args, kwargs=kwargs)
 
     def message_with_options(
@@ -82,11 +85,11 @@ class Actor(Generic[P, R]):
             options: any option that the broker's middleware reads; ``message_id`` is the caller's own id.
 
         Raises:
-            TypeError: the arguments do not fit the signature.
+            TypeError: the arguments do not fit the signature; ones that are missing are noticed at send.
             ValueError: an unknown option, a bad delay, eta or priority.
         """
         arguments = dict(kwargs) if kwargs else {}
-        self.signature.check(tuple(args), arguments)
+        self.signature.check_partial(tuple(args), arguments)
         checked = self._message_options(options) if options else {}
         checked |= _when(delay, eta)
         return Message(self.queue_name, self.actor_name, tuple(args), arguments, checked)
@@ -99,6 +102,7 @@ class Actor(Generic[P, R]):
             EncodeError: one of them cannot be encoded; the error names its path.
             BrokerConnectionError: the broker cannot be reached.
         """
+        self.signature.check(args, kwargs)
         return self.broker.enqueue(self.message_with_options(args=args, kwargs=kwargs))
 
     def send_with_options(
@@ -111,6 +115,7 @@ class Actor(Generic[P, R]):
         **options: Any,
     ) -> Message[R]:
         """Send a message with options of its own; see :meth:`message_with_options` and :meth:`send`."""
+        self.signature.check(tuple(args), kwargs or {})
         message = self.message_with_options(args=args, kwargs=kwargs, delay=delay, eta=eta, **options)
         return self.broker.enqueue(message)
 

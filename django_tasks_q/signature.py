@@ -32,5 +32,17 @@ class Signature:
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            got = ", ".join([f"{arg!r:.40}" for arg in args] + [f"{name}=…" for name in kwargs])
-            raise BadArguments(f"{error}; expected {self._signature}, got ({got})") from None
+            raise self._misfit(error, args, kwargs) from None
+
+    def check_partial(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The same for a call whose last arguments are still to come: a later step of a pipeline gets a result."""
+        if not kwargs and len(args) <= self._most:
+            return
+        try:
+            self._signature.bind_partial(*args, **kwargs)
+        except TypeError as error:
+            raise self._misfit(error, args, kwargs) from None
+
+    def _misfit(self, error: TypeError, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BadArguments:
+        got = ", ".join([f"{arg!r:.40}" for arg in args] + [f"{name}=…" for name in kwargs])
+        return BadArguments(f"{error}; expected {self._signature}, got ({got})")
