@@ -198,7 +198,7 @@ def test_a_task_that_holds_the_interpreter_longer_than_the_lease_runs_once(
 
 
 def _are_in_the_middle(ledger: Ledger, pid: int) -> bool:
-    """Whether all eight threads have begun more than 50 and less than 200 ms ago, so that nothing waits to be settled."""
+    """Whether all eight threads began between 50 and 200 ms ago, so that nothing is left to settle."""
     now = time.monotonic()
     ages = [now - run.start for runs in ledger.runs().values() for run in runs if run.pid == pid and run.end is None]
     return len(ages) == 8 and min(ages) > 0.05 and max(ages) < 0.2

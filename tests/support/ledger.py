@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,7 @@ def overlaps(runs: Collection[Run]) -> list[tuple[Run, Run]]:
     one began: the time of a death is not in the ledger."""
     ordered = sorted(runs, key=lambda run: run.start)
     return [
-        (first, second)
-        for first, second in zip(ordered, ordered[1:], strict=False)
-        if first.end is not None and first.end > second.start
+        (first, second) for first, second in pairwise(ordered) if first.end is not None and first.end > second.start
     ]
 
 
