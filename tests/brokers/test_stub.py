@@ -2,8 +2,178 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from django_tasks_q import QueueJoinTimeout, QueueNotFound, actor
+from django_tasks_q.brokers.stub import StubBroker, from_url
+from django_tasks_q.deliveries import Settlement
+from django_tasks_q.outcomes import DONE, Dead, Retry
+from tests.brokers.bench import Bench
 from tests.brokers.conformance import Conformance
+from tests.unit.conftest import running
 
 
 class TestStub(Conformance):
     broker = "stub"
+
+    def test_it_says_what_it_can_and_what_it_cannot(self, bench: Bench) -> None:
+        can = bench.broker.capabilities
+
+        assert can.survives_restart.level == can.transactional_send.level == "none"
+        assert can.journal.level == "same"
+        assert all((can.priorities, can.front_requeue, can.delays, can.fenced_settle, can.atomic_settle))
+        assert all((can.unique_ids, can.suspects, can.peek))
+
+    def test_nothing_survives_the_broker(self, bench: Bench) -> None:
+        bench.send("m")
+        again = StubBroker()
+        again.declare_queue("q")
+
+        assert again.peek("q") == []
+
+    def test_the_journal_tells_everything_in_its_order_until_it_is_trimmed(self, bench: Bench) -> None:
+        bench.send("m1", "m2")
+        desk = bench.worker()
+        first, second = desk.take(2)
+        desk.exchange([Settlement(second, DONE), Settlement(first, Retry(0), then=(bench.outgoing("m3"),))])
+        desk.settle(desk.take_one(), Dead("throws"))
+        journal = bench.broker.journal
+        assert journal is not None
+
+        told = [(event.message_id, event.state.value) for event in journal.read(100)]
+
+        assert told == [
+            ("m1", "enqueued"), ("m2", "enqueued"), ("m2", "succeeded"), ("m1", "retrying"), ("m3", "enqueued"),
+            ("m1", "enqueued"), ("m1", "dead"),
+        ]  # fmt: skip
+        assert [event.message_id for event in journal.read(2)] == ["m1", "m2"]
+        journal.trim(3)
+        assert [event.message_id for event in journal.read(100)] == ["m1", "m3", "m1", "m1"]
+        journal.trim(100)
+        assert journal.read(100) == []
+
+
+def declare(broker: StubBroker, fn: Callable[..., Any], **options: Any) -> Any:
+    return actor(fn, broker=broker, **{"max_retries": 0, "min_backoff": 0, "max_backoff": 0, **options})
+
+
+class TestJoin:
+    def test_it_returns_when_everything_is_done(self, stub: StubBroker) -> None:
+        done: list[int] = []
+        append = declare(stub, lambda number: done.append(number), actor_name="append")
+        for number in range(20):
+            append.send(number)
+
+        with running(stub):
+            stub.join("default", timeout=10_000)
+
+        assert sorted(done) == list(range(20))
+
+    def test_it_waits_for_delayed_messages_and_retries(self, stub: StubBroker) -> None:
+        attempts: list[float] = []
+
+        def fails_once() -> None:
+            attempts.append(time.monotonic())
+            if len(attempts) < 2:
+                raise ValueError("once")
+
+        declare(stub, fails_once, max_retries=1).send_with_options(delay=100)
+
+        with running(stub):
+            stub.join("default", timeout=10_000)
+
+        assert len(attempts) == 2
+
+    def test_an_unknown_queue_is_an_error(self, stub: StubBroker) -> None:
+        with pytest.raises(QueueNotFound, match="nowhere"):
+            stub.join("nowhere")
+
+    def test_it_gives_up_when_the_time_is_up(self, stub: StubBroker) -> None:
+        declare(stub, print).send()
+
+        with pytest.raises(QueueJoinTimeout, match="50 ms"):
+            stub.join("default", timeout=50)
+
+    def test_it_raises_the_error_of_the_first_dead_letter(self, stub: StubBroker) -> None:
+        def fail() -> None:
+            raise ZeroDivisionError("mine")
+
+        declare(stub, fail).send()
+
+        with running(stub), pytest.raises(ZeroDivisionError, match="mine"):
+            stub.join("default", timeout=10_000)
+        with pytest.raises(ZeroDivisionError):
+            stub.join("default")
+        stub.join("default", fail_fast=False)
+        stub.flush_all()
+        stub.join("default")
+
+    def test_it_raises_at_once_though_others_still_wait(self, stub: StubBroker) -> None:
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        declare(stub, lambda: None, actor_name="later").send_with_options(delay=3_600_000)
+        declare(stub, fail).send()
+
+        with running(stub), pytest.raises(ZeroDivisionError):
+            stub.join("default", timeout=10_000)
+
+    def test_another_default_can_be_chosen_for_the_broker(self) -> None:
+        broker = StubBroker(fail_fast_default=False)
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        declare(broker, fail).send()
+        with running(broker):
+            broker.join("default", timeout=10_000)
+            with pytest.raises(ZeroDivisionError):
+                broker.join("default", fail_fast=True)
+
+    def test_dead_letters_are_kept_by_queue_with_their_error(self, stub: StubBroker) -> None:
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        message = declare(stub, fail, queue_name="sad").send()
+        with running(stub):
+            stub.join("sad", timeout=10_000, fail_fast=False)
+
+        (letter,) = stub.dead_letters_by_queue["sad"]
+        assert letter.message_id == message.message_id and letter.failed
+        assert isinstance(letter.exception, ZeroDivisionError)
+        assert stub.dead_letters == [letter]
+        assert stub.requeue([message.message_id]) and stub.dead_letters == []
+
+
+def test_the_url_makes_a_stub() -> None:
+    assert isinstance(from_url("stub://"), StubBroker)
+
+
+def test_the_clock_of_the_model_can_be_set(stub: StubBroker) -> None:
+    stub.now = lambda: 1_000
+    declare(stub, print).send_with_options(delay=500)
+
+    stub.now = lambda: 61_500
+    with running(stub):
+        stub.join("default", timeout=10_000)
+
+
+def test_many_threads_may_send_and_run_at_a_time(stub: StubBroker) -> None:
+    seen: list[int] = []
+    note = declare(stub, seen.append, actor_name="note")
+    senders = [threading.Thread(target=lambda: [note.send(n) for n in range(200)]) for _ in range(4)]
+
+    with running(stub, worker_threads=8):
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        stub.join("default", timeout=20_000)
+
+    assert sorted(seen) == sorted(list(range(200)) * 4)
+

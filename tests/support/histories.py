@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -70,4 +71,4 @@ def batches(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
 @st.composite
 def _cut(draw: st.DrawFn, events: list[Event]) -> list[list[Event]]:
     cuts = sorted(draw(st.sets(st.integers(1, len(events)), max_size=4)) | {0, len(events)})
-    return [events[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [events[start:end] for start, end in pairwise(cuts)]

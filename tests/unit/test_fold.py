@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -64,7 +65,7 @@ def test_the_guard_rises_with_every_event_of_a_life(history: list[Event]) -> Non
 def test_every_step_of_a_life_is_an_allowed_move(history: list[Event]) -> None:
     states = [item.state for item in history]
 
-    for source, target in zip(states, states[1:], strict=False):
+    for source, target in pairwise(states):
         # A run that was too short to be noted as running is between its neighbours.
         assert allowed(source, target) or (allowed(source, State.RUNNING) and allowed(State.RUNNING, target))
 
