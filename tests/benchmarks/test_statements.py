@@ -9,7 +9,8 @@ from benchmarks.cases import statements
 from benchmarks.databases import PostgreSQLStore
 from benchmarks.engines import DJANGO_TASKS_Q, Bench, prepared_database
 
-MESSAGES = 3_000
+MESSAGES = 8_000
+"""Enough that a worker has learnt its pace before the counting begins, also on a machine that is busy otherwise."""
 
 
 @pytest.mark.lifecycle
