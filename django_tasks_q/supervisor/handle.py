@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable
 
 from .. import clock
+from ..logging import get_logger
 from .channel import Channel
+
+logger = get_logger(__name__)
 
 ENVIRONMENT = "DJANGO_TASKS_Q_GENERATION"
 """Names the descriptor of the channel to the supervisor, in a generation that runs in an interpreter of its own."""
@@ -41,6 +44,8 @@ class GenerationHandle:
             let_go()
             ours.close()
             code = run(theirs)
+        except BaseException:
+            logger.critical("The generation could not go on.", exc_info=True)
         finally:
             os._exit(code)
 

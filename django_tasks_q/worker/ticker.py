@@ -52,7 +52,7 @@ class Ticker(Thread):
             try:
                 self._look_at_slots()
                 if ticks % 5 == 0:
-                    self._report()
+                    self.report()
             except Exception:
                 logger.exception("The ticker stumbled.")
             ticks += 1
@@ -74,7 +74,8 @@ class Ticker(Thread):
             self._condemned = True
             self._on_condemned()
 
-    def _report(self) -> None:
+    def report(self) -> None:
+        """Put the numbers of this process on the board."""
         self._region.report(self._io.processed, self._io.failed, memory(), self._wants_retirement())
 
 

@@ -136,6 +136,7 @@ class Worker:
             thread.join(None if not slot.busy else 0)
         self.consumer.end(give_back=idle)
         self.consumer.join(max(1.0, end - time.monotonic()))
+        self._ticker.report()
         if self._keeping is not None:
             self._keeping.stop()
         self.broker.emit_after("worker_shutdown", self)
