@@ -86,9 +86,9 @@ class Executor:
             exception = error
         self._notice(exception)
         if skipped:
-            self._broker.emit_after("skip_message", proxy)
+            self._tell("after_skip_message", proxy)
         else:
-            self._broker.emit_after("process_message", proxy, result=result, exception=exception)
+            self._tell("after_process_message", proxy, result=result, exception=exception)
         outcome = _outcome(proxy, exception, skipped)
         then, outcome = self._prepare_caused(proxy, outcome)
         return Finished(self._settlement(proxy, outcome, exception, then, slot.started_at), proxy)
@@ -101,6 +101,14 @@ class Executor:
             return actor(*args, **kwargs)
         finally:
             slot.close()
+
+    def _tell(self, hook_name: str, proxy: MessageProxy, **facts: Any) -> None:
+        """Call the hooks of a message that has run. Whatever they raise, SystemExit too, it has run and is settled."""
+        for hook in self._broker.hooks(hook_name):
+            try:
+                hook(self._broker, proxy, **facts)
+            except BaseException:
+                logger.critical("Unexpected failure in %s.", hook_name, exc_info=True)
 
     def _notice(self, exception: BaseException | None) -> None:
         if os.getpid() != self._pid:
