@@ -176,4 +176,3 @@ def test_many_threads_may_send_and_run_at_a_time(stub: StubBroker) -> None:
         stub.join("default", timeout=20_000)
 
     assert sorted(seen) == sorted(list(range(200)) * 4)
-

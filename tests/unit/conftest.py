@@ -31,7 +31,7 @@ def work() -> Callable[..., AbstractContextManager[Worker]]:
 
 @pytest.fixture
 def run(stub: StubBroker) -> Callable[..., None]:
-    """Run everything that waits on the stub broker, retries included, until nothing does; dead letters raise nothing."""
+    """Run everything that waits on the stub broker, retries included, until nothing does."""
 
     def run_all(timeout: int = 10_000) -> None:
         with running(stub):

@@ -1,0 +1,216 @@
+"""Declaring actors and sending for them: what is accepted, and how it is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from django_tasks_q import Actor, EncodeError, actor, pipeline
+from django_tasks_q.brokers.stub import StubBroker
+
+YEAR = 366 * 86_400_000
+
+
+def work(*args: Any, **kwargs: Any) -> None:
+    """Do it."""
+
+
+def add(a: int, b: int = 2, *, c: int = 3) -> int:
+    return a + b + c
+
+
+def test_an_actor_is_declared_bare_or_with_options(stub: StubBroker) -> None:
+    bare = actor(work, broker=stub, actor_name="bare")
+    decorated = actor(broker=stub, actor_name="decorated", queue_name="mail", priority=-5, max_retries=3)(work)
+
+    assert (bare.actor_name, bare.queue_name, bare.priority, bare.options) == ("bare", "default", 0, {})
+    assert (decorated.queue_name, decorated.priority, decorated.options) == ("mail", -5, {"max_retries": 3})
+    assert stub.get_declared_actors() == {"bare", "decorated"}
+    assert {"default", "mail"} <= stub.get_declared_queues()
+    assert bare.__doc__ == "Do it." and bare.__wrapped__ is work
+
+
+def test_calling_an_actor_runs_it_here_and_now(stub: StubBroker) -> None:
+    assert actor(add, broker=stub)(1, c=10) == 13
+    assert stub.counts()[0].ready == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"queue_name": ""}, "not a queue name"),
+        ({"queue_name": "x" * 201}, "at most 200"),
+        ({"queue_name": "späti"}, "not a queue name"),
+        ({"queue_name": "a:b"}, "not a queue name"),
+        ({"queue_name": "a b"}, "not a queue name"),
+        ({"queue_name": "1st"}, "not a queue name"),
+        ({"queue_name": "mail\n"}, "not a queue name"),
+        ({"queue_name": "mail.DQ"}, r"\.DQ and \.XQ"),
+        ({"queue_name": "mail.XQ"}, r"\.DQ and \.XQ"),
+        ({"actor_name": "x" * 201}, "1 to 200 characters"),
+        ({"priority": 101}, "from -100 to 100"),
+        ({"priority": -101}, "from -100 to 100"),
+        ({"priority": 1.0}, "integer"),
+        ({"priority": True}, "integer"),
+        ({"priority": "1"}, "integer"),
+        ({"max_retrys": 1}, "Did you mean 'max_retries'"),
+        ({"nonsense": 1}, "no option 'nonsense'"),
+        ({"delivery_limit": 1}, "at least 2"),
+        ({"delivery_limit": "3"}, "at least 2"),
+    ],
+)
+def test_odd_names_and_options_are_refused_at_the_declaration(
+    stub: StubBroker, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        actor(work, broker=stub, **options)
+
+    assert stub.actors == {}
+
+
+@pytest.mark.parametrize("name", ["default", "_x", "a.b-c_d9", "x" * 200, "DQ", "a.DQx"])
+def test_other_queue_names_are_accepted(stub: StubBroker, name: str) -> None:
+    assert actor(work, broker=stub, queue_name=name).queue_name == name
+
+
+def test_two_actors_of_one_name_are_refused_naming_both(stub: StubBroker) -> None:
+    actor(work, broker=stub)
+
+    with pytest.raises(ValueError, match=r"test_actors\.work and .*test_actors\..*<lambda>.*actor_name="):
+        actor(lambda: None, broker=stub, actor_name="work")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"delay": -1}, "delay"),
+        ({"delay": YEAR + 1}, "delay"),
+        ({"delay": 1.5}, "delay"),
+        ({"delay": timedelta(days=367)}, "delay"),
+        ({"delay": 1, "eta": 1}, "not both"),
+        ({"eta": datetime(2026, 1, 1)}, "time zone"),
+        ({"eta": "tomorrow"}, "eta"),
+        ({"eta": 10**15}, "eta"),
+        ({"priority": 1_000}, "from -100 to 100"),
+        ({"priority": None}, "integer"),
+        ({"message_id": ""}, "message_id"),
+        ({"message_id": "x" * 65}, "message_id"),
+        ({"max_retrys": 1}, "Did you mean 'max_retries'"),
+        ({"throws": ValueError}, "no option 'throws'"),
+        ({"retry_when": print}, "no option 'retry_when'"),
+        ({"queue_name": "other"}, "no option 'queue_name'"),
+        ({"delivery_limit": 0}, "at least 2"),
+    ],
+)
+def test_odd_options_of_a_message_are_refused_at_the_sender(
+    stub: StubBroker, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        actor(work, broker=stub).send_with_options(**options)
+
+    assert stub.counts()[0].ready == stub.counts()[0].delayed == 0
+
+
+def test_options_of_a_message_travel_with_it(stub: StubBroker) -> None:
+    message = actor(work, broker=stub).send_with_options(
+        args=(1,), kwargs={"k": 2}, delay=timedelta(seconds=1.5), priority=-3, message_id="mine", max_retries=None
+    )
+
+    assert (message.args, message.kwargs) == ((1,), {"k": 2})
+    assert message.options == {"priority": -3, "message_id": "mine", "max_retries": None, "delay": 1_500}
+    assert message.message_id != "mine"
+    assert stub.counts()[0].delayed == 1
+
+
+def test_an_eta_is_an_aware_datetime_or_epoch_milliseconds(stub: StubBroker) -> None:
+    build = actor(work, broker=stub).message_with_options
+
+    assert build(eta=datetime(2026, 1, 1, tzinfo=UTC)).options == {"eta": 1_767_225_600_000}
+    assert build(eta=123).options == {"eta": 123}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((), {}), ((1, 2, 3), {}), ((1,), {"d": 1}), ((1,), {"a": 1}), ((), {"b": 1})]
+)
+def test_arguments_that_do_not_fit_are_a_type_error_at_the_sender(stub: StubBroker, args: Any, kwargs: Any) -> None:
+    send = actor(add, broker=stub).send
+
+    with pytest.raises(TypeError, match=r"expected \(a: 'int'"):
+        send(*args, **kwargs)
+
+    assert stub.counts()[0].ready == 0
+
+
+def test_an_argument_that_cannot_be_encoded_names_its_path_and_nothing_is_sent(stub: StubBroker) -> None:
+    with pytest.raises(EncodeError, match=r"args\[0\]\.user\.id is a set"):
+        actor(work, broker=stub).send({"user": {"id": {1}}})
+
+    assert stub.counts()[0].ready == 0
+
+
+def test_callbacks_are_actors_or_their_names(stub: StubBroker) -> None:
+    target = actor(work, broker=stub, actor_name="target")
+    sender = actor(work, broker=stub, actor_name="sender", on_failure=target, on_success="target")
+
+    assert sender.options == {"on_failure": "target", "on_success": "target"}
+    assert sender.message_with_options(on_retry_exhausted=target).options == {"on_retry_exhausted": "target"}
+    with pytest.raises(TypeError, match="on_success"):
+        sender.message_with_options(on_success=print)
+
+
+def test_async_code_sends_without_blocking(stub: StubBroker) -> None:
+    sender = actor(work, broker=stub)
+
+    async def send() -> None:
+        await sender.asend(1)
+        await sender.asend_with_options(args=(2,), delay=60_000)
+
+    async_to_sync(send)()
+
+    assert (stub.counts()[0].ready, stub.counts()[0].delayed) == (1, 1)
+
+
+def test_a_pipeline_is_made_of_messages_and_pipelines(stub: StubBroker) -> None:
+    step = actor(work, broker=stub)
+    line = step.message(1) | step.message(2) | pipeline([step.message(3), step.message(4)], broker=stub)
+
+    assert len(line) == 4
+    assert [message.args for message in line.messages] == [(1,), (2,), (3,), (4,)]
+    with pytest.raises(ValueError, match="at least one"):
+        pipeline([], broker=stub)
+
+
+@pytest.mark.slow
+def test_a_wrong_argument_of_send_is_a_type_error_for_mypy(tmp_path: Path) -> None:
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(
+        "from django_tasks_q import actor\n"
+        "@actor\n"
+        "def bare(a: int, b: str = '') -> float: return 1.0\n"
+        "@actor(max_retries=3)\n"
+        "def decorated(a: int) -> float: return 1.0\n"
+        "bare.send(1, b='x')\n"
+        "decorated.send(1)\n"
+        "x: float = bare(1)\n"
+        "bare.send('no')\n"
+        "bare.send(1, c=2)\n"
+        "decorated.send()\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--follow-imports=silent", str(snippet)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=55)
+
+    assert [line.split(":")[1] for line in done.stdout.splitlines() if "error:" in line] == ["9", "10", "11"], (
+        done.stdout
+    )
+
+
+def test_an_actor_reads_well(stub: StubBroker) -> None:
+    assert str(actor(work, broker=stub)) == "Actor(work)"
+    assert "queue_name='default'" in repr(stub.actors["work"])
+    assert isinstance(stub.actors["work"], Actor)

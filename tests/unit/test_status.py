@@ -1,0 +1,955 @@
+"""docs/status.md is true: what it calls done works, what works is there, and no name is missing."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import inspect
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib import admin
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.core.management import get_commands, load_command_class
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, models
+from django.test import override_settings
+
+import django_tasks_q
+from django_tasks_q import (
+    Actor,
+    Broker,
+    DuplicateMessage,
+    Message,
+    MessageProxy,
+    MessageTooLarge,
+    Middleware,
+    Worker,
+    actor,
+    checks,
+    conf,
+    configured,
+    context,
+    get_current_message,
+    get_message_id,
+    pipeline,
+    send_many,
+    set_broker,
+)
+from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.deliveries import Casualty, Outgoing, WorkerInfo
+from django_tasks_q.errors import BrokerConnectionError, ProcessesFailed
+from django_tasks_q.judge import make_judge
+from django_tasks_q.logging import MessageFilter
+from django_tasks_q.management.commands import runworkers
+from django_tasks_q.message import MAX_ID_LENGTH
+from django_tasks_q.middleware import default_middleware
+from django_tasks_q.middleware.database_connections import tidy
+from django_tasks_q.models import Attempt, MessageRecord
+from django_tasks_q.states import State
+from django_tasks_q.supervisor import Options, Supervisor
+from django_tasks_q.supervisor.logs import TextFormatter
+from django_tasks_q.supervisor.pidfile import PidFile
+from django_tasks_q.supervisor.signals import Signals
+from tests.support.waiting import until
+from tests.unit.public_names import NAMES
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(django_tasks_q.__file__).parent
+PAGE = ROOT / "docs" / "status.md"
+DONE = "done"
+AREAS = {
+    "Django integration and admin",
+    "Redis and RabbitMQ",
+    "Dramatiq parity",
+    "control",
+    "django.tasks and operations",
+}
+
+
+class Row(NamedTuple):
+    kind: str
+    name: str
+    status: str
+
+
+def read_rows() -> Iterator[Row]:
+    for line in PAGE.read_text().splitlines():
+        if not line.startswith("|") or line in ("| kind | name | status |", "|---|---|---|"):
+            continue
+        match = re.fullmatch(r"\| ([^|`]+) \| `([^`]+)` \| ([^|`]+) \|", line)
+        assert match, f"not a row of the table: {line}"
+        yield Row(*match.groups())
+
+
+ROWS = list(read_rows())
+
+
+def done(*kinds: str) -> list[str]:
+    return [row.name for row in ROWS if row.kind in kinds and row.status == DONE]
+
+
+def planned(*kinds: str) -> list[str]:
+    return [row.name for row in ROWS if row.kind in kinds and row.status != DONE]
+
+
+# The tables themselves
+
+
+def test_every_status_is_done_or_a_part_of_the_work() -> None:
+    assert {row.status for row in ROWS} <= AREAS | {DONE}
+
+
+def test_no_name_is_missing_and_none_has_two_rows() -> None:
+    named = [(kind, name) for kind, names in NAMES.items() for name in names]
+
+    assert sorted((row.kind, row.name) for row in ROWS) == sorted(named)
+    assert len(set(named)) == len(named)
+
+
+# Imports
+
+
+def load(path: str) -> Any:
+    """What ``from module import name`` gives. ImportError when there is no such thing."""
+    module, _, name = path.rpartition(".")
+    found = importlib.import_module(module)
+    try:
+        return getattr(found, name)
+    except AttributeError as error:
+        raise ImportError(f"{module} has no {name}") from error
+
+
+@pytest.mark.parametrize("path", done("import"))
+def test_an_import_that_is_done_gives_the_real_thing(path: str) -> None:
+    thing = load(path)
+
+    assert not isinstance(thing, ModuleType)
+    assert is_real(thing), f"{path} is a stub"
+
+
+def is_real(thing: Any) -> bool:
+    """Whether there is code in it: a function that does something, a class that somebody can use."""
+    if inspect.isfunction(thing):
+        return does_something(thing)
+    if not inspect.isclass(thing):
+        return bool(thing)
+    if issubclass(thing, BaseException):
+        return bool(thing.__doc__)
+    if inspect.isabstract(thing):
+        return any(is_real(child) for child in thing.__subclasses__())
+    if issubclass(thing, models.Model):
+        return len(thing._meta.get_fields()) > 1
+    written = [function_of(value) for value in vars(thing).values()]
+    fields = getattr(thing, "__struct_fields__", ())
+    return bool(fields) or any(does_something(function) for function in written if inspect.isfunction(function))
+
+
+def function_of(attribute: Any) -> Any:
+    return getattr(attribute, "fget", None) or getattr(attribute, "__func__", attribute)
+
+
+def does_something(function: Callable[..., Any]) -> bool:
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+    except OSError:  # made by a library, a dataclass's __init__ for example
+        return True
+    definition = ast.parse(source).body[0]
+    assert isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef)
+    return any(not is_empty(statement) for statement in definition.body)
+
+
+def is_empty(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Raise):
+        return "NotImplementedError" in ast.dump(statement)
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
+
+
+@pytest.mark.parametrize("path", done("module"))
+def test_a_module_that_is_done_has_something_in_it(path: str) -> None:
+    module = importlib.import_module(path)
+
+    assert any(not name.startswith("_") and is_code(value) for name, value in vars(module).items())
+
+
+def is_code(value: Any) -> bool:
+    return (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__.startswith("django_tasks_q")
+
+
+@pytest.mark.parametrize("path", planned("import"))
+def test_an_import_that_is_not_done_is_not_there(path: str) -> None:
+    with pytest.raises(ImportError):
+        load(path)
+
+
+@pytest.mark.parametrize("path", planned("module"))
+def test_a_module_that_is_not_done_is_not_there(path: str) -> None:
+    with pytest.raises(ImportError):
+        importlib.import_module(path)
+
+
+def test_every_name_that_the_package_exports_is_done() -> None:
+    assert {f"django_tasks_q.{name}" for name in django_tasks_q.__all__} <= set(done("import"))
+    assert all(hasattr(django_tasks_q, name) for name in django_tasks_q.__all__)
+
+
+def test_every_error_is_exported() -> None:
+    errors = importlib.import_module("django_tasks_q.errors")
+    classes = {
+        name for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ in str(errors)
+    }
+    own = {name for name in classes if issubclass(getattr(errors, name), BaseException)}
+
+    assert own <= set(django_tasks_q.__all__)
+
+
+# Options
+
+VALUES: dict[str, Any] = {
+    "actor_name": "chosen",
+    "queue_name": "other",
+    "priority": 7,
+    "max_retries": 3,
+    "min_backoff": 10,
+    "max_backoff": 20,
+    "retry_when": lambda retries, exception: False,
+    "throws": ValueError,
+    "on_retry_exhausted": "someone",
+    "max_age": 1_000,
+    "time_limit": 2_000,
+    "notify_shutdown": True,
+    "on_success": "someone",
+    "on_failure": "someone",
+    "pipe_ignore": True,
+    "delivery_limit": 5,
+    "args": (1,),
+    "kwargs": {"times": 2},
+    "delay": 60_000,
+    "eta": int(time.time() * 1000) + 60_000,
+    "message_id": "order 7",
+}
+OWNERS: dict[str, Callable[..., Any]] = {
+    "StubBroker": StubBroker,
+    "DatabaseBroker": DatabaseBroker,
+    "Worker": Worker,
+    "Message": Message,
+    "pipeline.run": pipeline.run,
+    "send_many": send_many,
+    **{name: getattr(context, name) for name in vars(context) if name.startswith("get_")},
+}
+
+
+def take_apart(option: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(@?[\w.]+)\((\w+)=.*\)", option)
+    assert match, option
+    return match[1], match[2]
+
+
+def declare(broker: Broker, /, **options: Any) -> Actor[Any, Any]:
+    def work(number: int = 0, times: int = 1) -> int:
+        return number * times
+
+    return actor(**{"broker": broker, **options})(work)
+
+
+@pytest.mark.parametrize("option", done("option"))
+def test_an_option_that_is_done_is_taken(option: str, stub: StubBroker) -> None:
+    owner, name = take_apart(option)
+    if owner == "@actor":
+        value = stub if name == "broker" else VALUES[name]
+        declared = declare(stub, **{name: value})
+        assert (declared.options[name] if name in declared.options else getattr(declared, name)) == value
+    elif owner == "send_with_options":
+        sent = declare(stub).send_with_options(**{name: VALUES[name]})
+        (stored,) = stub.peek("default", "delayed" if name in ("delay", "eta") else "ready")
+        seen = Message.decode(stored.payload)
+        assert seen.message_id == sent.message_id
+        value = VALUES[name]
+        assert {"args": seen.args, "kwargs": seen.kwargs}.get(name, seen.options.get(name)) == value
+    else:
+        assert name in inspect.signature(OWNERS[owner]).parameters
+
+
+@pytest.mark.parametrize("option", planned("option"))
+def test_an_option_that_is_not_done_is_refused(option: str, stub: StubBroker) -> None:
+    owner, name = take_apart(option)
+    if owner == "@actor":
+        with pytest.raises(ValueError, match=name):
+            declare(stub, **{name: 1})
+    elif owner == "send_with_options":
+        with pytest.raises(ValueError, match=name):
+            declare(stub).send_with_options(**{name: 1})
+    else:
+        assert owner not in OWNERS or name not in inspect.signature(OWNERS[owner]).parameters
+
+
+def test_no_other_option_is_taken(stub: StubBroker) -> None:
+    documented = {take_apart(option)[1] for option in done("option") if option.startswith("@actor")}
+
+    assert stub.actor_options - {"pipe_target"} <= documented
+
+
+# Settings
+
+
+@pytest.mark.parametrize("setting", done("setting"))
+def test_a_setting_that_is_done_has_a_default_and_is_read(setting: str) -> None:
+    key, _, value = setting.partition("=")
+    read = re.findall(r'(?:conf\.get|_at_least)\("([A-Z_]+)"', "".join(path.read_text() for path in sources()))
+
+    assert key in conf.DEFAULTS
+    assert key in read
+    if value:
+        assert key == "BROKER_URL"
+        with override_settings(DJANGO_TASKS_Q={"BROKER_URL": value.strip('"')}):
+            assert configured.make_broker().address
+
+
+@pytest.mark.parametrize("setting", planned("setting"))
+def test_a_setting_that_is_not_done_is_refused(setting: str) -> None:
+    key, mark, value = re.fullmatch(r"([A-Z_]+)([=\[]?)(.*)", setting).groups()  # type: ignore[union-attr]
+    if mark == "=":
+        chosen: Any = value.strip('"')
+    else:
+        chosen = {json.loads(value[:-1]): True} if mark else 1
+
+    with override_settings(DJANGO_TASKS_Q={key: chosen}), pytest.raises((ImproperlyConfigured, ValueError)):
+        broker = configured.make_broker()
+        declare(broker)
+
+
+def test_every_setting_there_is_is_done() -> None:
+    assert set(conf.DEFAULTS) <= set(done("setting"))
+
+
+def test_the_settings_reach_the_broker_that_is_made() -> None:
+    mine = {"BROKER_URL": "stub://", "LEASE": 5_000, "DELIVERY_LIMIT": 4, "MAX_MESSAGE_BYTES": 200}
+    mine |= {"ACTOR_DEFAULTS": {"max_retries": 1}, "MIDDLEWARE": ["django_tasks_q.middleware.Retries"]}
+
+    with override_settings(DJANGO_TASKS_Q={**mine, "ENCODER": "django_tasks_q.PickleEncoder"}):
+        broker = configured.make_broker()
+
+    assert (broker.lease, broker.delivery_limit, broker.max_message_bytes) == (5_000, 4, 200)
+    assert declare(broker).options == {"max_retries": 1}
+    assert [type(item).__name__ for item in broker.middleware] == ["Retries"]
+    assert type(django_tasks_q.get_encoder()) is django_tasks_q.PickleEncoder
+
+
+def test_a_delivery_limit_below_two_is_no_setting() -> None:
+    with (
+        override_settings(DJANGO_TASKS_Q={"DELIVERY_LIMIT": 1}),
+        pytest.raises(ImproperlyConfigured, match="at least 2"),
+    ):
+        configured.make_broker()
+
+
+def test_broker_options_go_to_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(conf, "load", keep_options(given, conf.load))
+
+    with override_settings(DJANGO_TASKS_Q={"BROKER_URL": "stub://", "BROKER_OPTIONS": {"colour": "red"}}):
+        configured.make_broker()
+
+    assert given == {"colour": "red"}
+
+
+def keep_options(given: dict[str, Any], load: Callable[[str], Any]) -> Callable[[str], Any]:
+    def make(url: str, middleware: list[Middleware], **options: Any) -> StubBroker:
+        given.update(options)
+        return StubBroker(middleware)
+
+    return lambda path: make if path.endswith("from_url") else load(path)
+
+
+# Commands, flags, exit codes, signals
+
+
+def flags_of(command: BaseCommand) -> set[str]:
+    text = command.create_parser("manage.py", "runworkers").format_help()
+    return {
+        flag for line in re.findall(r"^  (-.*?)(?:  |$)", text, re.M) for flag in re.findall(r"--?[a-zA-Z][\w-]*", line)
+    }
+
+
+FLAGS = flags_of(runworkers.Command()) - flags_of(BaseCommand())
+
+
+@pytest.mark.parametrize("command", done("command"))
+def test_a_command_that_is_done_is_one_of_the_apps(command: str) -> None:
+    assert get_commands()[command] == "django_tasks_q"
+    assert load_command_class("django_tasks_q", command).help
+
+
+def test_no_command_is_there_that_is_not_done() -> None:
+    assert {name for name, app in get_commands().items() if app == "django_tasks_q"} == set(done("command"))
+
+
+def test_the_flags_that_are_done_are_those_of_the_help() -> None:
+    flags = {row.split()[1] for row in done("flag")}
+
+    assert flags == FLAGS
+    assert not {row.split()[1] for row in planned("flag") if row.startswith("runworkers")} & FLAGS
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_both_forms_of_the_log_are_taken(form: str) -> None:
+    assert f"runworkers --log-format {form}" in done("flag")
+    parser = runworkers.Command().create_parser("manage.py", "runworkers")
+    assert parser.parse_args(["--log-format", form]).log_format == form
+
+
+# What cannot be looked up has an example that runs.
+
+Example = Callable[[StubBroker, pytest.MonkeyPatch], None]
+EXAMPLES: dict[tuple[str, str], Example] = {}
+
+
+def example(kind: str, *names: str) -> Callable[[Example], Example]:
+    def keep(function: Example) -> Example:
+        EXAMPLES.update({(kind, name): function for name in names})
+        return function
+
+    return keep
+
+
+ILLUSTRATED = ("call", "helper", "signal", "exit code")
+
+
+@pytest.mark.parametrize(("kind", "name"), [row[:2] for row in ROWS if row.kind in ILLUSTRATED and row.status == DONE])
+def test_what_is_done_works_in_an_example(
+    kind: str, name: str, stub: StubBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    EXAMPLES[kind, name](stub, monkeypatch)
+
+
+def test_there_is_no_example_of_what_is_not_done() -> None:
+    assert set(EXAMPLES) <= {row[:2] for row in ROWS if row.status == DONE}
+
+
+@pytest.mark.parametrize("call", planned("call"))
+def test_a_call_that_is_not_done_is_not_there(call: str) -> None:
+    owner, _, name = call.removesuffix("()").rpartition(".")
+    thing = getattr(django_tasks_q, owner, None) if owner else django_tasks_q
+
+    assert thing is None or not hasattr(thing, name)
+
+
+def work_off(broker: StubBroker, **options: Any) -> None:
+    worker = Worker(broker, worker_threads=2, worker_timeout=20, **options)
+    worker.start()
+    try:
+        for queue_name in list(broker.queues):
+            broker.join(queue_name, timeout=10_000, fail_fast=False)
+    finally:
+        worker.stop(1_000)
+
+
+def seen_in_an_actor(stub: StubBroker, look: Callable[[], Any]) -> Any:
+    seen: list[Any] = []
+
+    @actor(broker=stub, max_retries=4)
+    def looking() -> None:
+        seen.append(look())
+
+    looking.send()
+    work_off(stub)
+    (value,) = seen
+    return value
+
+
+@example("call", "Worker.start()", "Worker.stop()", "Worker.join()")
+def a_worker_runs_what_waits(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    work = actor(broker=stub)(ran.append)
+    work.send(1)
+    worker = Worker(stub, worker_threads=1, worker_timeout=20)
+    worker.start()
+    until(lambda: ran)
+    worker.join()
+    worker.stop(1_000)
+    assert ran == [1]
+    assert not worker.consumer.is_alive()
+
+
+@example("call", "Worker.pause()", "Worker.resume()")
+def a_paused_worker_fetches_nothing(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    work = actor(broker=stub)(ran.append)
+    worker = Worker(stub, worker_threads=1, worker_timeout=20)
+    worker.pause()
+    worker.start()
+    work.send(1)
+    time.sleep(0.1)
+    assert not ran
+    worker.resume()
+    until(lambda: ran)
+    worker.stop(1_000)
+
+
+@example(
+    "call", "Actor.send()", "Actor.send_with_options()", "Broker.enqueue()", "Broker.enqueue_many()", "send_many()"
+)
+def what_is_sent_waits_in_the_queue(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = declare(stub)
+    set_broker(stub)
+    sent = [work.send(1), work.send_with_options(args=(2,)), stub.enqueue(work.message(3))]
+    sent += stub.enqueue_many([work.message(4), work.message(5)])
+    sent += send_many([work.message(6), work.message(7)])
+    waiting = [Message.decode(delivery.payload) for delivery in stub.peek("default")]
+    assert [message.message_id for message in waiting] == [message.message_id for message in sent]
+    assert [message.args for message in waiting] == [(number,) for number in range(1, 8)]
+
+
+@example("call", "Actor.asend()", "Actor.asend_with_options()")
+def async_code_sends_too(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = declare(stub)
+    first = async_to_sync(work.asend)(1)
+    second = async_to_sync(work.asend_with_options)(args=(2,))
+    assert [delivery.message_id for delivery in stub.peek("default")] == [first.message_id, second.message_id]
+
+
+@example("call", "Actor.__call__()")
+def an_actor_can_be_called(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert declare(stub)(6, times=7) == 42
+    assert not stub.peek("default")
+
+
+@example("call", "Actor.message()", "Actor.message_with_options()", "Message.encode()", "Message.decode()")
+def a_message_is_built_without_being_sent(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = declare(stub)
+    for message in (work.message(1, times=2), work.message_with_options(args=(1,), kwargs={"times": 2})):
+        assert Message.decode(message.encode()) == message
+    assert not stub.peek("default")
+
+
+@example("call", "Message.__or__()", "pipeline.run()")
+def a_pipeline_hands_results_on(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    double = actor(broker=stub, actor_name="double")(lambda number: 2 * number)
+    note = actor(broker=stub, actor_name="note")(ran.append)
+    set_broker(stub)
+    (double.message(3) | double.message() | note.message()).run()
+    work_off(stub)
+    assert ran == [12]
+
+
+@example("call", "get_message_id()", "get_retry_count()", "get_max_retries()", "get_queue_name()")
+@example("call", "get_current_message()")
+def the_getters_know_what_runs(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    getters = [getattr(django_tasks_q, f"get_{what}") for what in ("retry_count", "max_retries", "queue_name")]
+    message, message_id, *rest = seen_in_an_actor(
+        stub, lambda: (get_current_message(), get_message_id(), *(getter() for getter in getters))
+    )
+    assert isinstance(message, Message)
+    assert message_id == message.message_id
+    assert rest == [0, 4, "default"]
+    for getter in (get_current_message, get_message_id, *getters):
+        assert getter() is None
+        assert getter(default="outside") == "outside"
+
+
+@example("helper", "the engine without Django configured")
+def a_worker_runs_without_django(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+        import sys
+        from django_tasks_q import Worker, actor, set_broker
+        from django_tasks_q.brokers.stub import StubBroker
+
+        broker = StubBroker()
+        set_broker(broker)
+
+        @actor
+        def work():
+            print("ran")
+
+        work.send()
+        worker = Worker(broker, worker_threads=1)
+        worker.start()
+        broker.join("default", timeout=5000)
+        worker.stop()
+        assert "django" not in sys.modules
+    """
+    code = textwrap.dedent(code)
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert (ended.stdout, ended.returncode) == ("ran\n", 0), ended.stderr
+
+
+@example("helper", "the default middleware of a bare StubBroker")
+def a_bare_stub_has_the_default_stack(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [type(item) for item in stub.middleware] == default_middleware
+    assert len(default_middleware) == 7
+
+
+@example("helper", "a message id is a UUID version 7")
+def ids_are_uuids_that_sort_by_time(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = declare(stub).message().message_id
+    assert UUID(first).version == 7
+
+
+@example("helper", "correlation id")
+def the_callers_id_is_not_the_engines(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = declare(stub).send_with_options(message_id="order 7")
+    assert sent.message_id != "order 7"
+    assert journal(stub)[-1].birth.correlation_id == "order 7"
+
+
+@example("helper", "enqueueing the id that runs is its retry")
+def enqueueing_what_runs_retries_it(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str | None] = []
+
+    @actor(broker=stub)
+    def again() -> None:
+        ran.append(get_message_id())
+        if len(ran) == 1:
+            stub.enqueue(get_current_message())
+
+    sent = again.send()
+    work_off(stub)
+    assert ran == [sent.message_id] * 2
+
+
+@example("helper", "DuplicateMessage on the stub and the database", "an id has at most 64 characters")
+def an_id_that_waits_is_refused(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = declare(stub).send()
+    with pytest.raises(DuplicateMessage):
+        stub.enqueue(message)
+    assert DatabaseBroker.capabilities.unique_ids.level == "same"
+    stub.enqueue(message.copy(message_id="x" * MAX_ID_LENGTH))
+    with pytest.raises(ValueError, match="64"):
+        stub.enqueue(message.copy(message_id="x" * (MAX_ID_LENGTH + 1)))
+
+
+@example("helper", "unknown fields survive")
+def fields_of_a_newer_release_survive(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = {**declare(stub).message().asdict(), "colour": "red"}
+    assert json.loads(Message.decode(json.dumps(wire).encode()).encode())["colour"] == "red"
+
+
+@example("helper", *(f"log record field: {name}" for name in ("message_id", "actor", "queue", "retries")))
+@example("helper", "the text log line carries the message id")
+def log_lines_say_what_runs(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def line() -> tuple[logging.LogRecord, str, str | None]:
+        record = logging.LogRecord("mine", logging.INFO, __file__, 1, "hello", (), None)
+        assert MessageFilter().filter(record)
+        return record, TextFormatter().format(record), get_message_id()
+
+    record, text, message_id = seen_in_an_actor(stub, line)
+    fields = [vars(record)[name] for name in ("message_id", "actor", "queue", "retries")]
+    assert fields == [message_id, "looking", "default", 0]
+    assert re.search(rf"^\[.*\] \[PID \d+\] \[.*\] \[mine\] \[INFO\] \[{message_id}\] hello$", text)
+
+
+@example("helper", "an unknown setting is a check error with a guess", "check django_tasks_q.E001")
+def an_unknown_setting_is_a_check_error(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    with override_settings(DJANGO_TASKS_Q={"THREAD": 1}):
+        (error,) = checks.check_settings(None)
+    assert error.id == "django_tasks_q.E001"
+    assert "'THREADS'" in error.msg
+
+
+@example("helper", *(f"check django_tasks_q.{name}" for name in ("E002", "E003", "W001")))
+def databases_are_checked(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.sqlite3, "sqlite_version_info", (3, 34, 0))
+    assert [found.id for found in checks._check_sqlite("default")] == ["django_tasks_q.E002"]
+    monkeypatch.setattr("django.db.backends.postgresql.psycopg_any.is_psycopg3", False)
+    assert [found.id for found in checks._check_postgresql("default")] == ["django_tasks_q.E003"]
+    monkeypatch.undo()
+    cursor = SimpleNamespace(execute=lambda sql: None, fetchone=lambda: ("delete",))
+    monkeypatch.setattr(checks, "connections", {"mine": SimpleNamespace(cursor=lambda: nullcontext(cursor))})
+    assert [found.id for found in checks._check_sqlite("mine")] == ["django_tasks_q.W001"]
+
+
+# Exit codes and signals
+
+
+def options(**given: Any) -> Options:
+    return Options(processes=1, threads=1, **given)
+
+
+def make_supervisor() -> Supervisor:
+    return Supervisor(options(), lambda channel: 0, lambda text: None)
+
+
+@example("exit code", "runworkers 0", "runworkers 1")
+def a_second_stop_is_killing(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = make_supervisor()
+    supervisor._stop(at_once=False)
+    assert supervisor._exit_code == 0
+    supervisor._stop(at_once=False)
+    assert supervisor._exit_code == 1
+
+
+@example("exit code", "runworkers 2")
+@example("helper", "runworkers names missing tables, unknown queues and -t 0", "-Q high=3 low=1")
+def a_users_mistake_is_code_two(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_broker(stub)
+    stub.declare_queue("high")
+    stub.declare_queue("low")
+    assert runworkers.parse_queues(["high=3", "low=1"]) == {"high": 3, "low": 1}
+    with pytest.raises(CommandError, match="Did you mean 'high'") as unknown:
+        runworkers.parse_queues(["hihg"])
+    assert unknown.value.returncode == runworkers.ARGUMENTS == 2
+    with pytest.raises(CommandError, match="whole number from 1 on"):
+        runworkers.Command().create_parser("manage.py", "runworkers").parse_args(["-t", "0"])
+    assert "except BrokerNotReady" in inspect.getsource(runworkers.Command.handle)
+
+
+@example("exit code", "runworkers 3")
+def a_broker_that_is_away_is_code_three(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(timeout: float) -> None:
+        raise BrokerConnectionError("away")
+
+    monkeypatch.setattr(runworkers, "wait_for_broker", away)
+    monkeypatch.setattr(runworkers, "configure", lambda *args: None)
+    with pytest.raises(CommandError, match="cannot be reached") as error:
+        run_command()
+    assert error.value.returncode == runworkers.UNREACHABLE == 3
+
+
+def run_command(*arguments: str) -> None:
+    command = runworkers.Command()
+    parser = command.create_parser("manage.py", "runworkers")
+    command.handle(**vars(parser.parse_args(list(arguments))))
+
+
+@example("exit code", "runworkers 4")
+def a_pid_file_that_is_taken_is_code_four(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProcessesFailed) as error, PidFile("/nowhere/at/all"):
+        pass
+    assert error.value.exit_code == 4
+    assert "error.exit_code" in inspect.getsource(runworkers.Command.handle)
+
+
+@example("signal", "INT", "TERM", "a second INT or TERM")
+@example("signal", "HUP")
+def the_supervisor_obeys_signals(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    reloads: list[str] = []
+    supervisor = make_supervisor()
+    monkeypatch.setattr(supervisor, "_reload", reloads.append)
+    supervisor._signals = Signals([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    try:
+        obeyed = []
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+            supervisor._obey()
+            obeyed.append((len(reloads), supervisor._stops, supervisor._exit_code))
+    finally:
+        supervisor._signals.close()
+    assert obeyed == [(1, 0, 0), (1, 1, 0), (1, 2, 1)]
+    caught = inspect.getsource(Supervisor._run)
+    assert all(f"signal.{name}" in caught for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+
+
+@example("helper", "the first lines of runworkers")
+def the_first_lines_say_what_runs(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(runworkers, "say", said.append)
+    declare(stub)
+    set_broker(stub)
+    runworkers.greet(options())
+    text = "\n".join(said)
+    for what in (django_tasks_q.__version__, stub.address, "default", "1 in ", "1 x 1 threads", "Ctrl-C"):
+        assert what in text
+
+
+@example("helper", "durations 30s 10m 2h")
+def durations_take_a_suffix(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = runworkers.Command().create_parser("manage.py", "runworkers").parse_args
+    assert parse(["--worker-shutdown-timeout", "30s"]).worker_shutdown_timeout == 30_000
+    assert parse(["--max-age", "10m"]).max_age == 600
+    assert parse(["--max-age", "2h"]).max_age == 7_200
+
+
+@example("helper", "Windows is refused")
+def windows_is_refused_in_words(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runworkers.sys, "platform", "win32")
+    with pytest.raises(CommandError, match="needs Linux or macOS") as error:
+        run_command()
+    assert error.value.returncode == 2
+
+
+# Django and details
+
+
+@example("helper", "admin: records to look at, found by id and correlation id")
+def records_are_in_the_admin(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = admin.site.get_model_admin(MessageRecord)
+    assert {"message_id__exact", "correlation_id__exact"} <= set(shown.search_fields)
+
+
+@example("helper", "connection.queries does not grow")
+def queries_are_forgotten_after_each_task(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.queries_log.append({"sql": "SELECT 1", "time": "0"})
+    tidy()
+    assert not connection.queries_log
+
+
+@example("helper", "py.typed")
+def the_package_says_that_it_is_typed(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (PACKAGE / "py.typed").is_file()
+
+
+@example("helper", "eta needs a time zone", "a delay is at most a year", "priorities from -100 to 100")
+def times_and_priorities_have_bounds(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = declare(stub)
+    for wrong in ({"eta": datetime(2030, 1, 1)}, {"delay": 367 * 86_400_000}, {"priority": 101}, {"priority": -101}):
+        with pytest.raises(ValueError, match=r"time zone|a year|-100 to 100"):
+            work.message_with_options(**wrong)
+
+
+@example("helper", "MessageTooLarge")
+def a_message_may_not_be_too_large(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub.max_message_bytes = 300
+    with pytest.raises(MessageTooLarge, match="MAX_MESSAGE_BYTES"):
+        declare(stub).send("x" * 300)
+
+
+@example("helper", "two actors of one name")
+def two_actors_may_not_share_a_name(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(stub)
+    with pytest.raises(ValueError, match=__name__):
+        declare(stub)
+
+
+@example("helper", "extra postgres", "extra watch")
+def the_extras_are_declared(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = importlib.metadata.metadata("django-tasks-q").get_all("Provides-Extra") or []
+    assert {"postgres", "watch"} <= set(declared)
+
+
+# States and reasons
+
+
+def journal(broker: StubBroker) -> list[Any]:
+    return broker.journal.read(1_000)  # type: ignore[union-attr]
+
+
+def test_a_state_is_done_when_messages_come_into_it(stub: StubBroker) -> None:
+    release = threading.Event()
+
+    @actor(broker=stub, min_backoff=1, max_retries=1)
+    def stumble() -> None:
+        raise RuntimeError("on purpose")
+
+    @actor(broker=stub)
+    def wait() -> None:
+        release.wait(10)
+
+    @actor(broker=stub)
+    def unwanted() -> None: ...
+
+    class Skip(Middleware):
+        def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+            if message.actor_name == "unwanted":
+                raise django_tasks_q.SkipMessage("nobody wants it")
+
+    stub.add_middleware(Skip())
+    stumble.send()
+    wait.send()
+    unwanted.send_with_options(delay=1)
+    worker = Worker(stub, worker_threads=2, worker_timeout=20)
+    worker.start()
+    until(lambda: State.RUNNING in {event.state for event in journal(stub)})
+    release.set()
+    stub.join("default", timeout=10_000, fail_fast=False)
+    worker.stop(1_000)
+    wait.send()
+    stub.flush_all()
+
+    assert {event.state.value for event in journal(stub)} == set(done("state"))
+    assert {row.name for row in ROWS if row.kind == "state"} == {state.value for state in State}
+
+
+def test_a_reason_is_done_when_messages_die_of_it(stub: StubBroker) -> None:
+    def endless() -> None:
+        while True:
+            time.sleep(0.001)
+
+    def fail() -> None:
+        raise RuntimeError("on purpose")
+
+    def unspeakable() -> object:
+        return object()
+
+    class Reject(Middleware):
+        def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+            if message.actor_name == "rejected":
+                message.fail()
+
+    stub.add_middleware(Reject())
+    actor(broker=stub, actor_name="retries_exhausted", max_retries=0)(fail).send()
+    actor(broker=stub, actor_name="throws", throws=RuntimeError)(fail).send()
+    actor(broker=stub, actor_name="time_limit", max_retries=0, time_limit=30)(endless).send()
+    actor(broker=stub, actor_name="rejected")(fail).send()
+    actor(broker=stub, actor_name="not_sendable", on_success="throws")(unspeakable).send()
+    old = actor(broker=stub, actor_name="age_limit", max_age=1_000)(fail).message()
+    stub.enqueue(old.copy(message_timestamp=0))
+    stub.enqueue(Message("default", "unknown_actor"))
+    stub.enqueue(Message("default", "throws", (1, 2, 3), options={"max_retries": 0}))
+    stub._enqueue([Outgoing(Message("default", "undecodable"), b"\xff")])
+    work_off(stub, unknown_actor_grace=0)
+    lose_twice(stub, actor(broker=stub, actor_name="lost", delivery_limit=2)(fail).send())
+
+    assert {event.reason for event in journal(stub) if event.state is State.DEAD} == set(done("reason"))
+
+
+def lose_twice(broker: StubBroker, message: Message[Any]) -> None:
+    for turn in ("first", "second"):
+        consumer = broker.consume(WorkerInfo(turn, {}, 1, suspects=turn == "second"))
+        (delivery,) = consumer.exchange([], 1).deliveries
+        broker.bury(turn, [Casualty(message.message_id, delivery.number, "lost", 1)], make_judge(broker))
+        consumer.close(give_back=False)
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+# Models
+
+
+def field(name: str) -> Any:
+    model, _, column = name.partition(".")
+    return load(f"django_tasks_q.models.{model}")._meta.get_field(column)
+
+
+@pytest.mark.parametrize("name", done("model field"))
+def test_a_field_that_is_done_is_in_its_table(name: str) -> None:
+    assert field(name).column
+
+
+@pytest.mark.parametrize("name", planned("model field"))
+def test_a_field_that_is_not_done_is_not_there(name: str) -> None:
+    with pytest.raises((ImportError, FieldDoesNotExist)):
+        field(name)
+
+
+def test_every_field_of_the_records_is_done() -> None:
+    fields = {
+        f"{model.__name__}.{item.name}"
+        for model in (MessageRecord, Attempt)
+        for item in model._meta.get_fields()
+        if item.concrete and not item.auto_created
+    }
+
+    assert fields == set(done("model field"))
