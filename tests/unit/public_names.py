@@ -1,4 +1,4 @@
-"""Every public name there is or will be, by kind. A name may change its status in docs/status.md, never vanish from it."""
+"""Every public name there is or will be, by kind. In docs/status.md a name may change its status, never vanish."""
 
 NAMES: dict[str, list[str]] = {
     "import": """
