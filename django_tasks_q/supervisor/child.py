@@ -46,19 +46,22 @@ class Child:
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
 
-    def enforce(self, grace: float) -> None:
+    def enforce(self, grace: float, timeout: float) -> None:
         """End it when its time is up: after a stop, or when a task has outlived its limit and the grace.
 
-        Its other tasks get as long again to finish, and it fetches nothing new meanwhile.
+        Its other tasks get as long again to finish, and it fetches nothing new meanwhile; so even when the late task
+        ends by itself after all, the process must go, but like one that is stopped with ``timeout``.
         """
         now = clock.monotonic()
         if self.kill_at is not None and now >= self.kill_at:
             self.kill()
             return
         late, others = self._overdue(now)
-        if not late:
-            return
         condemned_at = self.region.condemned_at
+        if not late:
+            if condemned_at:
+                self.stop(timeout)
+            return
         if not condemned_at:
             self.region.condemn(now)
         elif not others or now >= condemned_at + grace:

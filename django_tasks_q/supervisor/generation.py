@@ -64,7 +64,6 @@ class Generation:
         self._stopping = False
         self._exit_code = 0
         self._ready_sent = False
-        self._finished_workers = 0
         self._processed = 0
         self._failed = 0
         self._recycle_at = 0.0
@@ -97,7 +96,7 @@ class Generation:
             return False
         if self._stopping:
             return not self._graves or not self._options.maintenance
-        return self._options.burst and self._finished_workers >= self._options.processes and not self._graves
+        return self._options.burst and self._wanted <= 0 and not self._graves
 
     def _wait(self) -> None:
         for key, _ in self._selector.select(TICK):
@@ -170,7 +169,6 @@ class Generation:
         if child.quarantine:
             logger.info("The quarantine worker (PID %d) %s.", child.pid, describe(status))
         elif expected:
-            self._finished_workers += 1
             self._wanted -= self._options.burst and not child.stopping
         else:
             self._plan_replacement(child, describe(status))
@@ -192,9 +190,9 @@ class Generation:
 
     def _enforce(self) -> None:
         """Hard deadlines ten times a second, old age now and then."""
-        grace = self._options.time_limit_grace / 1000
+        grace, timeout = self._options.time_limit_grace / 1000, self._options.shutdown_timeout / 1000
         for child in self._children.values():
-            child.enforce(grace)
+            child.enforce(grace, timeout)
         now = clock.monotonic()
         if now < self._recycle_at or self._stopping:
             return
