@@ -91,9 +91,11 @@ class Keeper:
                 return
             if held:
                 logger.warning("Worker %s %s; %d messages went back.", note["worker_id"], note["reason"], held)
-            self._channel.send(kind="buried", worker_id=note["worker_id"])
             if casualties:
+                # Before the generation forgets the grave: it may end when there is none, suspects or not.
                 self._rescuer.hurry()
+                self._rescuer.run_if_due()
+            self._channel.send(kind="buried", worker_id=note["worker_id"])
 
     # The generation is dead
 
