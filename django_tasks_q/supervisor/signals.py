@@ -34,6 +34,10 @@ class Signals:
             return []
         return [number for number in data if number in self._caught]
 
+    def ignore(self) -> None:
+        """From now on they change nothing: this process ends, and one more Ctrl-C shall not spoil its exit code."""
+        self._before = dict.fromkeys(self._before, signal.SIG_IGN)
+
     def close(self) -> None:
         """Put everything back as it was."""
         signal.set_wakeup_fd(self._wakeup)

@@ -77,6 +77,7 @@ class Supervisor:
             return self._exit_code
         finally:
             self._end_watcher()
+            self._signals.ignore()
             self._signals.close()
             self._selector.close()
 
