@@ -6,7 +6,7 @@ from .deliveries import Casualty, Delivery, Outgoing, Settlement, Started
 from .errors import HardTimeLimit, LostWorker
 from .events import Birth, Event, Kind
 from .message import Message
-from .outcomes import Dead, Done, ErrorInfo, Outcome, Parked, Requeue, Retry, Revoked, Skipped
+from .outcomes import UNDECODABLE, Dead, Done, ErrorInfo, Outcome, Parked, Requeue, Retry, Revoked, Skipped
 from .states import State
 
 _STATES: dict[type, State] = {
@@ -109,7 +109,13 @@ def settled(settlement: Settlement, worker_id: str, now: int, attempt_outcome: s
         outcome.reason if isinstance(outcome, Dead) else "",
         name,
         settlement.error,
+        _raw_birth(delivery, now) if outcome == UNDECODABLE else None,
     )
+
+
+def _raw_birth(delivery: Delivery, now: int) -> Birth:
+    """All that is known of a message that nobody can read: where it was, and its bytes."""
+    return Birth(delivery.queue_name, "", now, raw=delivery.payload)
 
 
 def attempt_name(settlement: Settlement) -> str:

@@ -7,7 +7,7 @@ from .deliveries import Casualty, Delivery, Judge, MessageProxy
 from .errors import DecodeError, TimeLimitExceeded
 from .message import Message
 from .middleware import Retries
-from .outcomes import HANDED_BACK, Dead, Outcome, RetryPolicy, decide, decide_lost
+from .outcomes import HANDED_BACK, UNDECODABLE, Outcome, RetryPolicy, decide, decide_lost
 
 
 def make_judge(broker: Broker) -> Judge:
@@ -20,7 +20,7 @@ def make_judge(broker: Broker) -> Judge:
         try:
             message = Message.decode(delivery.payload)
         except DecodeError:
-            return Dead("undecodable")
+            return UNDECODABLE
         if casualty.kind == "time_limit":
             return decide(TimeLimitExceeded(), delivery.retries, _policy(broker, message, retries))
         return decide_lost(delivery.lost, _delivery_limit(broker, message))

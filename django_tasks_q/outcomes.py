@@ -80,6 +80,7 @@ class Revoked(msgspec.Struct, frozen=True):
 
 Outcome = Done | Skipped | Retry | Parked | Dead | Requeue | Revoked
 
+UNDECODABLE = Dead("undecodable")
 DONE, SKIPPED, HANDED_BACK, REVOKED = Done(), Skipped(), Requeue(), Revoked()
 
 

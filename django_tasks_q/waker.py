@@ -15,6 +15,8 @@ class Waker:
         self._writer.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._reader, selectors.EVENT_READ)
+        self._alone = selectors.DefaultSelector()
+        self._alone.register(self._reader, selectors.EVENT_READ)
         self._awake = False
 
     def watch(self, descriptor: int) -> None:
@@ -47,7 +49,12 @@ class Waker:
             return True
         return False
 
+    def sleep(self, seconds: float) -> bool:
+        """Wait for nothing but :meth:`wake`; True when it came."""
+        return bool(self._alone.select(seconds)) and self.wait(0)
+
     def close(self) -> None:
         self._selector.close()
+        self._alone.close()
         self._reader.close()
         self._writer.close()

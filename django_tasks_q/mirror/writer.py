@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from .. import clock
@@ -117,7 +118,13 @@ class RecordWriter:
         """Epoch milliseconds as the vendor's statements take them."""
         if ms is None or self._database.vendor == "postgresql":
             return ms
-        return str(clock.as_datetime(ms).replace(tzinfo=None))
+        return _as_text(ms)
+
+
+@lru_cache(maxsize=4096)
+def _as_text(ms: int) -> str:
+    """A time as Django keeps it in SQLite. The messages of a batch share most of their milliseconds."""
+    return str(clock.as_datetime(ms).replace(tzinfo=None))
 
 
 def _error(error: ErrorInfo | None) -> tuple[str, str, str]:

@@ -27,7 +27,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     maintenance: bool = True
     wait_for_broker: int = 30_000
     verbosity: int = 1
-    lease: int = 30_000
     time_limit_grace: int = 10_000
     unknown_actor_grace: int = 600_000
     switch_interval: float = 0.0005

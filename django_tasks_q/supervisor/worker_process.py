@@ -44,6 +44,7 @@ def run_worker_process(options: Options, region: Region, worker_id: str, life: i
         region=region,
         suspects=quarantine,
         duties=False,
+        most=None if quarantine else options.max_messages,
         time_limit_grace=options.time_limit_grace,
         unknown_actor_grace=options.unknown_actor_grace,
     )

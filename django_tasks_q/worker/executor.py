@@ -14,7 +14,7 @@ from ..errors import Retry as RetryRequest
 from ..logging import get_logger
 from ..message import Message
 from ..middleware import Retries
-from ..outcomes import DONE, SKIPPED, Dead, ErrorInfo, Outcome, Parked, Retry, decide_unknown_actor
+from ..outcomes import DONE, SKIPPED, UNDECODABLE, Dead, ErrorInfo, Outcome, Parked, Retry, decide_unknown_actor
 from .slot import Slot
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Executor:
             return self._unread(delivery, Parked("message_version", _NEWER_RELEASE_PAUSE))
         except DecodeError as error:
             logger.error("A message of queue %r cannot be decoded: %s", delivery.queue_name, error)
-            return self._unread(delivery, Dead("undecodable"), error)
+            return self._unread(delivery, UNDECODABLE, error)
         actor = self._broker.actors.get(message.actor_name)
         if actor is None:
             return self._unknown(delivery, message)

@@ -33,6 +33,7 @@ class ConsumerThread(Thread):
         worker: who consumes.
         work: where deliveries are put for the worker threads.
         poll: the longest wait for work, in seconds.
+        most: fetch no more messages than this in all; None: without end.
         on_fenced: called once when the broker says that this worker was declared dead.
     """
 
@@ -43,6 +44,7 @@ class ConsumerThread(Thread):
         work: SimpleQueue[Delivery | None],
         *,
         poll: float,
+        most: int | None = None,
         on_fenced: Callable[[], None],
     ) -> None:
         super().__init__(daemon=True, name=f"ConsumerThread({worker.worker_id})")
@@ -50,6 +52,7 @@ class ConsumerThread(Thread):
         self._worker = worker
         self._work = work
         self._poll = poll
+        self._most = most
         self._on_fenced = on_fenced
         self._pace = Pace(worker.threads)
         self._consumer: Consumer | None = None
@@ -150,7 +153,8 @@ class ConsumerThread(Thread):
         if self._paused or self._draining:
             return 0
         running = self._unfinished - len(self._finished) - len(self._settling)
-        return max(0, self._pace.capacity - running)
+        room = max(0, self._pace.capacity - running)
+        return room if self._most is None else min(room, max(0, self._most - self.processed - self._unfinished))
 
     def _is_worth_a_trip(self) -> bool:
         """Whether the settlements at hand should go out now: always, unless the threads have work to go on with."""

@@ -43,7 +43,7 @@ class Worker:
         queues: names, or names with weights; all queues of the broker when not given.
         worker_timeout: the longest wait for work between two looks, in milliseconds.
         worker_threads: how many messages run at a time.
-        worker_id, region, suspects, duties: for ``runworkers``, where other processes renew the lease
+        worker_id, region, suspects, duties, most: for ``runworkers``, where other processes renew the lease
             (``duties=False``) and watch the board. A worker of your own does both itself and shares the interpreter's
             lock with the actors: code that holds it for longer than the lease is then taken for dead.
     """
@@ -59,6 +59,7 @@ class Worker:
         region: Region | None = None,
         suspects: bool = False,
         duties: bool = True,
+        most: int | None = None,
         time_limit_grace: int = 10_000,
         unknown_actor_grace: int = 600_000,
         on_forfeit: Callable[[], None] | None = None,
@@ -80,7 +81,7 @@ class Worker:
         self.executor = Executor(broker, time_limit_grace=time_limit_grace, unknown_actor_grace=unknown_actor_grace)
         info = WorkerInfo(self.worker_id, self._weights, worker_threads, suspects)
         self.consumer = ConsumerThread(
-            broker, info, self.work_queue, poll=worker_timeout / 1000, on_fenced=self._be_forfeit
+            broker, info, self.work_queue, poll=worker_timeout / 1000, most=most, on_fenced=self._be_forfeit
         )
         self.workers = [
             WorkerThread(broker, self.executor, slot, self.work_queue, self.consumer) for slot in self.slots

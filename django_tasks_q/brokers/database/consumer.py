@@ -12,8 +12,11 @@ from ...errors import BrokerConnectionError
 from ...events import Event
 from ...fairness import quotas
 from ...outcomes import HANDED_BACK
+from ...waker import Waker
+from .postgresql_wakeup import PostgreSQLWakeup
 from .queries import PostgreSQL
-from .wakeup import make_wakeup
+from .sqlite_wakeup import SQLiteWakeup
+from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from .broker import DatabaseBroker
@@ -42,7 +45,7 @@ class DatabaseConsumer(Consumer):
         self._look_at = 0.0
         self._due_at = float("inf")
         self._database.count(self._queries.register, (worker.worker_id, broker.lease))
-        self._wakeup = make_wakeup(self._database)
+        self._wakeup = self._make_wakeup(Waker())
 
     def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
         was_in_doubt = self._is_in_doubt
@@ -97,7 +100,7 @@ class DatabaseConsumer(Consumer):
         if room <= 0 or self._is_fenced:
             return []
         if isinstance(self._queries, PostgreSQL):
-            return self._take(room)
+            return self._take(room, self._queries.claim_alone)
         if not self._has_work():
             return []
         return self._take(room)
@@ -111,7 +114,7 @@ class DatabaseConsumer(Consumer):
     def _weights(self) -> Any:
         return self._worker.queues or dict.fromkeys(self._broker.queues, 1)
 
-    def _take(self, room: int) -> list[Delivery]:
+    def _take(self, room: int, statement: str | None = None) -> list[Delivery]:
         if room <= 0 or self._is_fenced:
             return []
         worker_id = self._worker.worker_id
@@ -123,14 +126,17 @@ class DatabaseConsumer(Consumer):
             shares = quotas(self._weights(), room, self._turn, MAX_QUEUES_PER_EXCHANGE)
             if not shares:
                 return []
-            rows = self._take_shares(worker_id, shares, room)
+            rows = self._take_shares(worker_id, shares, room, statement)
         rows.sort(key=lambda row: (row[9], row[0]))
         return [Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9]) for row in rows]
 
-    def _take_shares(self, worker_id: str, shares: list[tuple[str, int]], room: int) -> list[tuple[Any, ...]]:
+    def _take_shares(
+        self, worker_id: str, shares: list[tuple[str, int]], room: int, statement: str | None
+    ) -> list[tuple[Any, ...]]:
         if isinstance(self._queries, PostgreSQL):
             names, numbers = [name for name, _ in shares], [number for _, number in shares]
-            return self._database.rows(self._queries.claim, (worker_id, names, numbers, room, worker_id))
+            params = (worker_id, names, numbers, room, worker_id)
+            return self._database.rows(statement or self._queries.claim, params)
         flat = [part for share in shares for part in share]
         return self._database.rows(self._queries.claim(len(shares)), (worker_id, *flat, room, worker_id))
 
@@ -179,8 +185,12 @@ class DatabaseConsumer(Consumer):
             for row in owned
             if (row[0], row[4]) not in self._held
         ]
-        self._wakeup = make_wakeup(self._database, self._wakeup.waker)
+        self._wakeup = self._make_wakeup(self._wakeup.waker)
         self._look_at = 0.0
+
+    def _make_wakeup(self, waker: Waker) -> Wakeup:
+        kind = PostgreSQLWakeup if isinstance(self._queries, PostgreSQL) else SQLiteWakeup
+        return kind(self._database, waker)
 
     def _disconnect(self) -> None:
         """The connection is gone, and with it the answer to what was asked last."""

@@ -184,12 +184,18 @@ class PostgreSQL(Queries):
             "%s::bigint[], %s::int[]) AS s(place, delay, retries, lost, reason, dead, payload, id, number) "
             "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
         )
-        self.claim = self._take(
+        lines = (
             f"SELECT m.id FROM unnest(%s::text[], %s::int[]) AS w(queue_name, quota) CROSS JOIN LATERAL ("
             f"SELECT id FROM {QUEUE} WHERE place = 0 AND queue_name = w.queue_name "
             "ORDER BY priority, id LIMIT w.quota FOR UPDATE SKIP LOCKED) AS m WHERE EXISTS (SELECT 1 FROM me) LIMIT %s"
         )
+        self.claim = self._take(lines)
         """Parameters: the worker id, names, quotas, room, owner."""
+        self.claim_alone = self._take(lines, " AND set_config('synchronous_commit', 'off', true) IS NOT NULL")
+        """The same as a transaction of its own that does not wait for the disk.
+
+        A server that crashes may forget the claim: then the message is claimed once more, as after any crash.
+        """
         self.claim_suspects = self._take(
             f"SELECT id FROM {QUEUE} WHERE place = 4 AND EXISTS (SELECT 1 FROM me) "
             "ORDER BY priority, id LIMIT %s FOR UPDATE SKIP LOCKED"
@@ -210,11 +216,11 @@ class PostgreSQL(Queries):
             "SELECT q.message_id FROM q, n"
         )
 
-    def _take(self, lines: str) -> str:
+    def _take(self, lines: str, setting: str = "") -> str:
         returned = ", ".join(f"q.{name.strip()}" for name in _DELIVERY.split(","))
         return (
             # Locking the lease makes a burial wait until this claim is visible to it, and the other way round.
-            f"WITH me AS MATERIALIZED (SELECT 1 FROM {WORKERS} WHERE worker_id = %s FOR SHARE), "
+            f"WITH me AS MATERIALIZED (SELECT 1 FROM {WORKERS} WHERE worker_id = %s{setting} FOR SHARE), "
             f"taken AS MATERIALIZED ({lines}) "
             f"UPDATE {QUEUE} AS q SET place = 2, owner = %s, deliveries = deliveries + 1 "
             f"FROM taken WHERE q.id = taken.id RETURNING {returned}, q.priority"

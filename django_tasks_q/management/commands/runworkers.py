@@ -111,7 +111,6 @@ class Command(BaseCommand):
             maintenance=not given["no_maintenance"],
             wait_for_broker=given["wait_for_broker"],
             verbosity=given["verbosity"],
-            lease=conf.get("LEASE"),
             time_limit_grace=conf.get("TIME_LIMIT_GRACE"),
             unknown_actor_grace=conf.get("UNKNOWN_ACTOR_GRACE"),
             switch_interval=conf.get("SWITCH_INTERVAL"),
