@@ -227,8 +227,8 @@ class Order:
 
 class Time:
     def test_a_delayed_message_waits_for_its_time(self, bench: Bench) -> None:
-        bench.send("m", delay=150)
         sent_at = time.monotonic()
+        bench.send("m", delay=150)
         assert bench.holds() == (0, 0, 1, 0)
 
         delivery = bench.worker().take_one()
