@@ -15,7 +15,6 @@ from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.errors import Shutdown, SkipMessage, TimeLimitExceeded
 from django_tasks_q.middleware import AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit
 from django_tasks_q.outcomes import Dead, Parked
-from tests.support.waiting import until
 from tests.unit.conftest import running
 
 HOOKS = sorted(name for name in vars(Middleware) if name.startswith(("before_", "after_")))
