@@ -9,12 +9,17 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 from django.test.utils import setup_databases, teardown_databases
+from hypothesis import settings as hypothesis_settings
 
 from django_tasks_q import broker as broker_module
 from django_tasks_q import get_encoder, set_encoder
 from django_tasks_q.brokers.stub import StubBroker
 from tests import settings
 from tests.support.waiting import until
+
+# Machines that test are busy: how long one example takes says nothing.
+hypothesis_settings.register_profile("tests", deadline=None, database=None, print_blob=True)
+hypothesis_settings.load_profile("tests")
 
 TABLES = (
     "django_tasks_q_attempt",
