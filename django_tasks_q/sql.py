@@ -109,12 +109,14 @@ class Database:
         self._run("BEGIN IMMEDIATE" if self.vendor == "sqlite" else "BEGIN", ())
         try:
             yield
+            self._run("COMMIT", ())
         except BaseException:
             self._rollback()
             raise
-        self._run("COMMIT", ())
 
     def _rollback(self) -> None:
+        if self.connection.connection is None:
+            return  # lost, and the server has rolled it back
         try:
             self._run("ROLLBACK", ())
         except (BrokerConnectionError, BrokerNotReady):
@@ -154,7 +156,17 @@ class Database:
                 ) from error
             if isinstance(error, ProgrammingError):
                 raise
+            self._forget_what_is_lost()
             raise BrokerConnectionError(f"Database {self.alias!r}: {str(error).strip()}") from error
+
+    def _forget_what_is_lost(self) -> None:
+        """A connection that the server has ended never comes back: whoever asks next gets a new one.
+
+        Within a caller's transaction that is left to Django: what follows must not run outside of it.
+        """
+        connection: Any = self.connection
+        if not connection.in_atomic_block and getattr(connection.connection, "closed", False):
+            self.close()
 
     def close(self) -> None:
         """Close this thread's connection."""
