@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -122,6 +123,10 @@ class Store(ABC):
         for message_id, outcome in self.rows(f"SELECT message_id, outcome FROM {ATTEMPTS} ORDER BY id"):
             found.setdefault(message_id, []).append(outcome)
         return found
+
+    def leases_left(self) -> list[float]:
+        """Seconds until each lease runs out; the databases of these tests have this machine's clock."""
+        return [row[0] / 1000 - time.time() for row in self.rows(f"SELECT expires_at FROM {LEASES}")]
 
     def leases(self) -> list[str]:
         return [row[0] for row in self.rows(f"SELECT worker_id FROM {LEASES}")]

@@ -1,0 +1,169 @@
+"""A database that is locked, or whose server hangs up."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from testproject import misbehave
+from tests.support.ledger import Fault, Faults, Ledger, check, drain
+from tests.support.runworkers import Trees
+from tests.support.stores import POSTGRES_URL, PostgreSQLStore, SQLiteStore, Store
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.lifecycle
+
+LEASE = 3_000
+
+
+@contextmanager
+def locked(store: SQLiteStore) -> Iterator[None]:
+    connection = sqlite3.connect(store.path, timeout=20, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+def test_a_locked_file_delays_everything_and_breaks_nothing(store: Store, trees: Trees, ledger: Ledger) -> None:
+    # Given workers in the middle of many tasks
+    tree = trees.start("-p", "2", "-t", "4")
+    sent = store.send(misbehave.sleep.message(0.05) for _ in range(300))
+    until(lambda: len(ledger.completed()) >= 20)
+    workers = tree.workers
+
+    # When somebody locks the file for seconds
+    assert isinstance(store, SQLiteStore)
+    with locked(store):
+        time.sleep(4)
+
+    # Then the same workers finish, each task once
+    drain(store, 30, tree.story)
+    assert tree.workers == workers
+    assert tree.stop() == 0
+    check(ledger, sent, store, Faults(0))
+    assert {len(runs) for runs in ledger.runs().values()} == {1}
+
+
+def hang_up(store: PostgreSQLStore) -> int:
+    """End every connection to the database but the one that asks; how many there were."""
+    sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ? AND pid <> pg_backend_pid()"
+    return len(store.rows(sql, [store.name]))
+
+
+@pytest.mark.parametrize("vendor", ["postgresql"], indirect=True)
+def test_workers_resume_by_themselves_after_the_server_hung_up(store: Store, trees: Trees, ledger: Ledger) -> None:
+    # Given a tree under load, with leases so short that a keeper that cannot renew them is noticed
+    assert isinstance(store, PostgreSQLStore)
+    tree = trees.start("-p", "2", "-t", "4", settings={"LEASE": LEASE})
+    sent = store.send(misbehave.sleep.message(0.02) for _ in range(1000))
+    until(lambda: len(ledger.completed()) >= 50)
+    workers, faults = tree.workers, Faults(0)
+
+    # When all connections are ended again and again
+    longest = 0.0
+    for _ in range(3):
+        before = time.monotonic()
+        assert hang_up(store) >= 1
+        faults.log.append(Fault("hang up", frozenset(), before, time.monotonic()))
+        count = len(ledger.started())
+        until(lambda count=count: len(ledger.started()) >= count + 8, 5, tree.story)
+        longest = max(longest, time.monotonic() - before)
+    store.close()
+    sent += store.send(misbehave.sleep.message(0.02) for _ in range(50))
+
+    # Then the same workers go on within seconds, with their leases, and nothing is lost
+    drain(store, 30, tree.story)
+    time.sleep(LEASE / 1000 + 0.5)
+    sent += store.send([misbehave.noop.message()])
+    drain(store, 5, tree.story)
+    assert tree.workers == workers, "nobody was fenced for a lease that nobody renewed"
+    assert len(store.leases_left()) == 2 and min(store.leases_left()) > 0, tree.story()
+    assert tree.stop() == 0
+    check(ledger, sent, store, faults)
+    print(f"resumed after {longest:.2f} s")
+
+
+@pytest.mark.parametrize("vendor", ["postgresql"], indirect=True)
+def test_an_idle_worker_hears_of_new_work_after_the_server_hung_up(store: Store, trees: Trees, ledger: Ledger) -> None:
+    assert isinstance(store, PostgreSQLStore)
+    tree = trees.start("-p", "1", "-t", "2")
+    store.send([misbehave.noop.message()])
+    drain(store, 10, tree.story)
+    hang_up(store)
+    store.close()
+    before = time.monotonic()
+    [message_id] = store.send([misbehave.noop.message()])
+    until(lambda: message_id in ledger.completed(), 5, tree.story)
+    print(f"heard after {time.monotonic() - before:.2f} s")
+    assert tree.stop() == 0
+
+
+@pytest.mark.parametrize("vendor", ["postgresql"], indirect=True)
+def test_a_database_that_takes_no_connections_for_a_while_is_waited_for(
+    store: Store, trees: Trees, ledger: Ledger
+) -> None:
+    # Given workers whose database goes away, as a server does that is started again
+    assert isinstance(store, PostgreSQLStore)
+    tree = trees.start("-p", "2", "-t", "2", settings={"LEASE": LEASE})
+    sent = store.send(misbehave.sleep.message(0.05) for _ in range(200))
+    until(lambda: len(ledger.completed()) >= 10)
+    store.close()
+    before = time.monotonic()
+    _allow_connections(store, False)
+    try:
+        _hang_up_from_outside(store)
+        time.sleep(2)
+    finally:
+        _allow_connections(store, True)
+    came_back, count = time.monotonic(), len(ledger.started())
+
+    # Then they go on within seconds of its return
+    until(lambda: len(ledger.started()) >= count + 4, 5, tree.story)
+    print(f"resumed {time.monotonic() - came_back:.2f} s after its return")
+    drain(store, 30, tree.story)
+    assert tree.stop() == 0
+    check(ledger, sent, store, Faults(0, [Fault("away", frozenset(), before, came_back)]))
+
+
+def _allow_connections(store: PostgreSQLStore, allowed: bool) -> None:
+    _administer(f'ALTER DATABASE "{store.name}" WITH ALLOW_CONNECTIONS {allowed}')
+
+
+def _hang_up_from_outside(store: PostgreSQLStore) -> None:
+    _administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{store.name}'")
+
+
+def _administer(statement: str) -> None:
+
+    with psycopg.connect(POSTGRES_URL, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def test_a_web_request_that_writes_at_the_same_time_gets_its_turn(store: Store, trees: Trees, ledger: Ledger) -> None:
+    # Given workers that settle as fast as they can
+    assert isinstance(store, SQLiteStore)
+    tree = trees.start("-p", "2", "-t", "4")
+    sent: list[str] = []
+    for _ in range(3):
+        sent += store.send(misbehave.noop.message() for _ in range(1000))
+    longest = 0.0
+
+    # When somebody else writes now and then
+    while store.unfinished():
+        before = time.monotonic()
+        store.rows("INSERT INTO auth_group (name) VALUES (?)", [f"group {before}"])
+        longest = max(longest, time.monotonic() - before)
+
+    # Then he never waits long
+    assert longest < 2, f"waited {longest:.2f} s"
+    assert tree.stop() == 0
+    check(ledger, sent, store, Faults(0))
+    print(f"waited {longest * 1000:.0f} ms at most")
