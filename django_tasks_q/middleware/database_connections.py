@@ -45,12 +45,22 @@ def tidy() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
-        if connection.in_atomic_block or not connection.get_autocommit():
+        if _is_in_transaction(connection):
             logger.warning("A task left a transaction open on %r; it is rolled back.", connection.alias)
             _abandon(connection)
         else:
             connection.close_if_unusable_or_obsolete()
     reset_queries()
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    """Whether a transaction is open, also one that Django did not open: raw SQL, or a send that a time limit cut off."""
+    if connection.in_atomic_block or not connection.get_autocommit():
+        return True
+    raw = connection.connection
+    if connection.vendor == "sqlite":
+        return bool(raw.in_transaction)
+    return connection.vendor == "postgresql" and bool(raw.info.transaction_status)
 
 
 def _abandon(connection: Any) -> None:
