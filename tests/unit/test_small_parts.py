@@ -221,7 +221,8 @@ def test_loggers_are_named_after_a_module_and_a_name() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1500", 1_500), ("0", 0), ("250ms", 250), ("30s", 30_000), ("10m", 600_000), ("2h", 7_200_000), ("1d", 86_400_000),
+    [("1500", 1_500), ("0", 0), ("250ms", 250), ("30s", 30_000), ("10m", 600_000), ("2h", 7_200_000),
+     ("1d", 86_400_000),
      (" 5s ", 5_000)],
 )  # fmt: skip
 def test_durations_are_milliseconds_or_have_a_unit(text: str, expected: int) -> None:
