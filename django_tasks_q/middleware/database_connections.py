@@ -54,12 +54,18 @@ def tidy() -> None:
 
 
 def _is_in_transaction(connection: Any) -> bool:
-    """Whether a transaction is open, also one that Django did not open: raw SQL, or a send that a time limit cut off."""
+    """Whether a transaction is open, also one that Django did not open: raw SQL, or a send that a time limit cut off.
+
+    A connection that cannot tell, because somebody closed it beneath Django, is as little to be relied on.
+    """
     if connection.in_atomic_block or not connection.get_autocommit():
         return True
     raw = connection.connection
     if connection.vendor == "sqlite":
-        return bool(raw.in_transaction)
+        try:
+            return bool(raw.in_transaction)
+        except connection.Database.Error:
+            return True
     return connection.vendor == "postgresql" and bool(raw.info.transaction_status)
 
 
