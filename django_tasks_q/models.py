@@ -93,6 +93,7 @@ class Attempt(models.Model):
         on_delete=models.CASCADE,
         # Records and attempts are written in batches, by several processes; a missing record must not stop them.
         db_constraint=False,
+        db_index=False,  # the constraint below has one that begins with it
     )
     number = models.IntegerField(_("delivery"))
     started_at = models.DateTimeField(_("started"), null=True)
@@ -107,6 +108,10 @@ class Attempt(models.Model):
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         ordering = ["id"]
+        constraints = [
+            # Events may be written twice. The number alone is not enough: it begins anew when an id is sent again.
+            models.UniqueConstraint(fields=["message", "number", "finished_at"], name="dtq_attempt_once"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.message_id} #{self.number}: {self.outcome}"

@@ -154,7 +154,7 @@ class Database:
                     f"The tables of django_tasks_q are missing in database {self.alias!r}: run "
                     f"'manage.py migrate{'' if self.alias == 'default' else ' --database ' + self.alias}'."
                 ) from error
-            if isinstance(error, ProgrammingError):
+            if isinstance(error, ProgrammingError) and "closed" not in str(error):
                 raise
             self._forget_what_is_lost()
             raise BrokerConnectionError(f"Database {self.alias!r}: {str(error).strip()}") from error
@@ -165,7 +165,7 @@ class Database:
         Within a caller's transaction that is left to Django: what follows must not run outside of it.
         """
         connection: Any = self.connection
-        if not connection.in_atomic_block and getattr(connection.connection, "closed", False):
+        if not connection.in_atomic_block and _is_closed(connection.connection):
             self.close()
 
     def close(self) -> None:
@@ -192,6 +192,17 @@ def _execute_prepared(cursor: Any, sql: str, params: Sequence[Any]) -> None:
         cursor.execute(sql, params, prepare=True)
     finally:
         connection.prepare_threshold = before
+
+
+def _is_closed(raw: Any) -> bool:
+    """Whether the driver's connection is of no more use; SQLite's only says so by refusing."""
+    if hasattr(raw, "closed"):
+        return bool(raw.closed)
+    try:
+        raw.execute("SELECT 1")
+    except Exception:
+        return True
+    return False
 
 
 def _is_missing_table(error: Exception) -> bool:

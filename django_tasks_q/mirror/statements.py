@@ -86,7 +86,11 @@ def sqlite_upsert(table: str) -> str:
 
 
 def sqlite_attempts(table: str) -> str:
-    return f'INSERT INTO "{table}" ({", ".join(ATTEMPT_COLUMNS)}) VALUES ({", ".join("?" * len(ATTEMPT_COLUMNS))})'
+    """Attempts; one that is there already stays as it is. Parameters: an attempt."""
+    return (
+        f'INSERT INTO "{table}" ({", ".join(ATTEMPT_COLUMNS)}) VALUES ({", ".join("?" * len(ATTEMPT_COLUMNS))}) '
+        "ON CONFLICT DO NOTHING"
+    )
 
 
 # --- PostgreSQL: one statement for the whole batch, its columns as arrays
@@ -133,5 +137,6 @@ def postgresql_upsert(table: str) -> str:
 def postgresql_attempts(table: str) -> str:
     return (
         f'INSERT INTO "{table}" ({", ".join(ATTEMPT_COLUMNS)}) '
-        f"SELECT {', '.join('c.' + name for name in ATTEMPT_COLUMNS)} FROM {_batch(ATTEMPT_COLUMNS)}"
+        f"SELECT {', '.join('c.' + name for name in ATTEMPT_COLUMNS)} FROM {_batch(ATTEMPT_COLUMNS)} "
+        "ON CONFLICT DO NOTHING"
     )

@@ -35,6 +35,7 @@ _STEADY_AFTER = 5.0
 """Seconds after which a worker counts as booted well; one that dies earlier makes its successor wait longer."""
 
 _KEEPER_TIMEOUT = 5.0
+"""Seconds that the keeper gets at the end to bury who has to be, and then to go."""
 
 
 class Generation:
@@ -57,6 +58,9 @@ class Generation:
         self._graves: list[Note] = []
         self._keeper_pid = 0
         self._keeper: Channel | None = None
+        self._keeper_starts_at = self._keeper_born = 0.0
+        self._keeper_failures = 0
+        self._give_up_at: float | None = None
         self._life_reader, self._life_writer = os.pipe()
         self._starts_at = [0.0] * options.processes
         self._failures = 0
@@ -78,9 +82,8 @@ class Generation:
             _warn_of_threads()
             gc.collect()
             gc.freeze()  # what is loaded now stays shared: no collection of a child writes to its pages
-        if self._options.maintenance:
-            self._start_keeper()
         while not self._is_over():
+            self._start_missing_keeper()
             self._start_missing()
             self._wait()
             self._reap()
@@ -95,8 +98,18 @@ class Generation:
         if self._children:
             return False
         if self._stopping:
-            return not self._graves or not self._options.maintenance
+            return not self._graves or not self._options.maintenance or self._is_out_of_patience()
         return self._options.burst and self._wanted <= 0 and not self._graves
+
+    def _is_out_of_patience(self) -> bool:
+        """The last worker has ended, and the keeper cannot bury the dead: the broker is gone, or the keeper itself."""
+        now = clock.monotonic()
+        if self._give_up_at is None:
+            self._give_up_at = now + _KEEPER_TIMEOUT
+        if now < self._give_up_at:
+            return False
+        logger.error("%d dead workers are not buried yet; when their leases run out others will.", len(self._graves))
+        return True
 
     def _wait(self) -> None:
         for key, _ in self._selector.select(TICK):
@@ -177,16 +190,13 @@ class Generation:
 
     def _plan_replacement(self, child: Child, how: str) -> None:
         self._failures = 0 if child.region.is_ready and child.age > _STEADY_AFTER else self._failures + 1
-        pause = 0.0 if child.region.is_ready and self._failures < 4 else self._backoff()
+        pause = 0.0 if child.region.is_ready and self._failures < 4 else _backoff(self._failures)
         self._starts_at[0] = clock.monotonic() + pause
         logger.error("Worker (PID %d) %s; a new one starts%s.", child.pid, how, f" in {pause:.1f} s" if pause else "")
         if not child.region.is_ready and self._failures >= _MOST_BOOT_FAILURES:
             logger.critical("Workers died %d times while they booted; giving up.", self._failures)
             self._exit_code = 1
             self._stop()
-
-    def _backoff(self) -> float:
-        return float(min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2**self._failures))
 
     def _enforce(self) -> None:
         """Hard deadlines ten times a second, old age now and then."""
@@ -205,9 +215,14 @@ class Generation:
 
     # The keeper
 
+    def _start_missing_keeper(self) -> None:
+        if self._options.maintenance and self._keeper is None and clock.monotonic() >= self._keeper_starts_at:
+            self._start_keeper()
+
     def _start_keeper(self) -> None:
         ours, theirs = Channel.pair()
         self._keeper = ours
+        self._keeper_born = clock.monotonic()
         self._keeper_pid = self._launcher.keeper(theirs, self._life_reader)
         theirs.close()
         self._selector.register(ours, selectors.EVENT_READ)
@@ -220,15 +235,20 @@ class Generation:
             self._selector.unregister(self._keeper)
             self._keeper.close()
             self._keeper = None
-        logger.error("The keeper (PID %d) %s; a new one starts.", self._keeper_pid, describe(status))
-        self._start_keeper()
+        now = clock.monotonic()
+        self._keeper_failures = 0 if now - self._keeper_born > _STEADY_AFTER else self._keeper_failures + 1
+        pause = 0.0 if self._keeper_failures < 4 else _backoff(self._keeper_failures)
+        self._keeper_starts_at = now + pause
+        after = f" in {pause:.1f} s" if pause else ""
+        logger.error("The keeper (PID %d) %s; a new one starts%s.", self._keeper_pid, describe(status), after)
+        self._keeper_pid = 0
 
     def _end_keeper(self) -> None:
         """Told last: it has buried everybody who had to be."""
         if self._keeper is None:
             return
         self._keeper.send(kind="stop")
-        end = clock.monotonic() + _KEEPER_TIMEOUT
+        end = clock.monotonic() + (0.0 if self._graves else _KEEPER_TIMEOUT)
         while clock.monotonic() < end:
             pid, _ = os.waitpid(self._keeper_pid, os.WNOHANG)
             if pid:
@@ -287,6 +307,11 @@ class Generation:
         """The supervisor must know whom to end should this generation die."""
         pids = list(self._children) + ([self._keeper_pid] if self._keeper_pid else [])
         self._supervisor.send(kind="children", pids=pids)
+
+
+def _backoff(failures: int) -> float:
+    """Seconds to wait before what has died so often is started again."""
+    return float(min(_LONGEST_BACKOFF, _SHORTEST_BACKOFF * 2**failures))
 
 
 def _warn_of_threads() -> None:

@@ -15,7 +15,8 @@ from ..errors import BrokerError
 from ..logging import get_logger
 from ..outcomes import HANDED_BACK, Dead
 from .executor import Finished
-from .pace import BATCH, LINGER, PATIENCE, Pace
+from .pace import LINGER, PATIENCE, Pace
+from .settling_batch import SettlingBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,9 +57,8 @@ class ConsumerThread(Thread):
         self._on_fenced = on_fenced
         self._pace = Pace(worker.threads)
         self._consumer: Consumer | None = None
-        self._finished: deque[Finished] = deque()
+        self._batch = SettlingBatch()
         self._reports: deque[Started] = deque()
-        self._first_finished = 0.0
         self._fetched_at = 0.0
         self._unfinished = 0
         self._paused = False
@@ -66,7 +66,6 @@ class ConsumerThread(Thread):
         self._ending = Event()
         self._give_back_on_exit = True
         self._failures = 0
-        self._settling: list[Finished] = []
         self._has_rested = False
         self._empty_handed = 0
         self.dry = False
@@ -78,9 +77,7 @@ class ConsumerThread(Thread):
 
     def finish(self, finished: Finished) -> None:
         """A worker thread is done with a delivery."""
-        if not self._finished:
-            self._first_finished = clock.monotonic()
-        self._finished.append(finished)
+        self._batch.add(finished)
         if self._is_worth_a_trip():
             self.wake()
 
@@ -116,7 +113,7 @@ class ConsumerThread(Thread):
     @property
     def idle(self) -> bool:
         """Nothing claimed, nothing to settle."""
-        return self._unfinished == 0 and not self._finished and not self._settling
+        return self._unfinished == 0 and not len(self._batch)
 
     # The loop
 
@@ -134,7 +131,7 @@ class ConsumerThread(Thread):
         self._leave()
 
     def _is_over(self) -> bool:
-        return self._ending.is_set() and ((not self._finished and not self._settling) or self._failures > 2)
+        return self._ending.is_set() and (not len(self._batch) or self._failures > 2)
 
     def _round(self) -> None:
         consumer = self._consumer
@@ -152,18 +149,16 @@ class ConsumerThread(Thread):
     def _room(self) -> int:
         if self._paused or self._draining:
             return 0
-        running = self._unfinished - len(self._finished) - len(self._settling)
+        running = self._unfinished - len(self._batch)
         room = max(0, self._pace.capacity - running)
         return room if self._most is None else min(room, max(0, self._most - self.processed - self._unfinished))
 
     def _is_worth_a_trip(self) -> bool:
         """Whether the settlements at hand should go out now: always, unless the threads have work to go on with."""
-        waiting = len(self._finished)
-        if not waiting and not self._settling:
+        batch = self._batch
+        if not len(batch):
             return False
-        if waiting >= BATCH or self._work.empty() or self._draining:
-            return True
-        return clock.monotonic() - self._first_finished >= LINGER
+        return batch.is_full or self._work.empty() or self._draining or not batch.time_left
 
     def _is_worth_a_fetch(self, room: int) -> bool:
         if room <= 0:
@@ -174,8 +169,8 @@ class ConsumerThread(Thread):
 
     def _patience(self) -> float:
         """How long the thread may sleep when nobody wakes it."""
-        if self._finished:
-            return max(0.0, LINGER - (clock.monotonic() - self._first_finished))
+        if len(self._batch):
+            return self._batch.time_left
         if not self._work.empty():
             return LINGER
         self._has_rested = True
@@ -183,19 +178,18 @@ class ConsumerThread(Thread):
         return self._poll
 
     def _trade(self, consumer: Consumer, room: int) -> None:
-        while self._finished and len(self._settling) < BATCH:
-            self._settling.append(self._finished.popleft())
-        if self._finished:
-            self._first_finished = clock.monotonic()
-        started = [self._reports.popleft() for _ in range(len(self._reports))]
-        settlements = [finished.settlement for finished in self._settling]
-        for finished in self._settling:
+        if self._batch.is_isolating:
+            room = 0
+        handed = self._batch.hand_over()
+        started = list(self._reports)
+        for finished in handed:
             self._emit("before", finished)
-        exchange = consumer.exchange(settlements, room, started)
-        settled, self._settling = self._settling, []
+        exchange = consumer.exchange([finished.settlement for finished in handed], room, started)
+        for _ in started:
+            self._reports.popleft()
         self._unfinished += len(exchange.deliveries)
         self._hand_out(exchange, room)
-        self._account(settled, exchange)
+        self._account(self._batch.confirm(exchange.unsettled), exchange)
         if exchange.fenced:
             self._be_fenced()
 
@@ -221,10 +215,6 @@ class ConsumerThread(Thread):
         ran = 0
         for finished in settled:
             settlement = finished.settlement
-            if settlement.delivery.handle in exchange.unsettled:
-                self._settling.append(finished)
-                self._unfinished += 1
-                continue
             if settlement.delivery.handle in exchange.refused:
                 logger.warning("Message %s finished late: it is not ours any more.", settlement.delivery.message_id)
                 continue
@@ -249,7 +239,7 @@ class ConsumerThread(Thread):
     def _be_fenced(self) -> None:
         """Declared dead: what is here belongs to others now, so nothing of it may be settled or started."""
         logger.error("This worker was declared dead and stops.")
-        self._finished.clear()
+        self._batch.clear()
         while not self._work.empty():
             try:
                 self._work.get_nowait()
@@ -278,7 +268,8 @@ class ConsumerThread(Thread):
             returned.append(Finished(Settlement(delivery, HANDED_BACK), None))
         if returned:
             self._pace.slow_down()
-            self._finished.extend(returned)
+            for finished in returned:
+                self._batch.add(finished)
 
     # Trouble
 
@@ -286,6 +277,8 @@ class ConsumerThread(Thread):
         self._failures += 1
         if error is None:
             logger.critical("The exchange with the broker failed unexpectedly.", exc_info=True)
+            self._reports.clear()
+            self._unfinished -= self._batch.isolate() is not None
         elif self._failures == 1:
             logger.warning("The broker cannot be reached (%s); trying again.", error)
         pause = min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2 ** min(self._failures, 10))
