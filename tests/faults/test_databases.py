@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -131,6 +132,35 @@ def test_a_database_that_takes_no_connections_for_a_while_is_waited_for(
     drain(store, 30, tree.story)
     assert tree.stop() == 0
     check(ledger, sent, store, Faults(0, [Fault("away", frozenset(), before, came_back)]))
+
+
+@pytest.mark.parametrize("vendor", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("stops", [1, 2])
+def test_workers_stop_while_their_database_is_away(stops: int, store: Store, trees: Trees, ledger: Ledger) -> None:
+    # Given a task that outlives the shutdown time-out, and a database that has gone away
+    assert isinstance(store, PostgreSQLStore)
+    tree = trees.start("-p", "1", "-t", "2", "--worker-shutdown-timeout", "1s", settings={"LEASE": LEASE})
+    sent = store.send([misbehave.block.message(8.0)])
+    until(lambda: ledger.started() == set(sent))
+    store.close()
+    before = time.monotonic()
+    _allow_connections(store, False)
+    try:
+        _hang_up_from_outside(store)
+        # When the workers are stopped, patiently or not
+        for _ in range(stops):
+            tree.signal(signal.SIGTERM)
+            time.sleep(0.2)
+        # Then they end, although nobody can say what became of the task
+        tree.wait(1 + 5 + 4)
+        assert not tree.living()
+    finally:
+        _allow_connections(store, True)
+
+    # And when the lease has run out, it is run again
+    trees.finish(seconds=30)
+    assert ledger.completed() == set(sent)
+    check(ledger, sent, store, Faults(0, [Fault("away", frozenset(), before, time.monotonic())]))
 
 
 def _allow_connections(store: PostgreSQLStore, allowed: bool) -> None:

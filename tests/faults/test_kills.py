@@ -174,7 +174,8 @@ def test_a_segfault_among_a_hundred_innocents_is_the_only_one_convicted(
 
 def test_burst_waits_for_suspects_too(store: Store, trees: Trees, ledger: Ledger) -> None:
     sent = store.send([misbehave.segfault.message(), *(misbehave.sleep.message(0.02) for _ in range(10))])
-    tree = trees.finish()
+    tree = trees.start("-p", "2", "--burst", wait=False)
+    assert tree.wait(30) == 0, tree.story()
     assert store.dead() == {sent[0]: "delivery_limit"}, tree.story()
     assert store.unfinished() == 0
     assert ledger.completed() == set(sent[1:])

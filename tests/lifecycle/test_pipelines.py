@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lifecycle
 def test_a_later_step_gets_the_result_it_was_built_without(store: Store, trees: Trees, ledger: Ledger) -> None:
     steps = misbehave.echo.message("hello") | misbehave.echo.message() | misbehave.echo.message()
     [first] = store.send(steps.messages[:1])
-    trees.finish("--burst")
+    trees.finish()
     assert ledger.completed() == {message.message_id for message in steps.messages}
     assert set(store.states().values()) == {"succeeded"}
     check(ledger, [first], store, Faults(0))

@@ -175,9 +175,10 @@ class Trees:
         return tree.wait_ready() if wait else tree
 
     def finish(self, *arguments: str, seconds: float = 60) -> Tree:
-        """Run what is left to run and end."""
-        tree = self.start("-p", "2", "--burst", *arguments, wait=False)
-        assert tree.wait(seconds) == 0, tree.story()
+        """Run everything that is left, retries that are due later included, and end."""
+        tree = self.start("-p", "2", *arguments)
+        until(lambda: self.store.unfinished() == 0, seconds, lambda: f"{self.store.unfinished()} left {tree.story()}")
+        assert tree.stop() == 0, tree.story()
         return tree
 
     def clear_away(self) -> None:
