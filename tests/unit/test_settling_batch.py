@@ -62,7 +62,7 @@ def test_one_that_cannot_even_be_made_to_wait_is_left_to_the_end_of_the_lease(br
     _, worker = run(broker)
     try:
         until(lambda: [d.message_id for d in broker.peek("default", "in_flight")] == [broker.poison])
-        assert worker.consumer.idle
+        until(lambda: worker.consumer.idle)
     finally:
         broker.takes_a_pause = True
         broker.poison = ""
