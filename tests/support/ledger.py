@@ -72,6 +72,11 @@ class Ledger:
                 _close(runs, entry["pid"], at, failed=entry["event"] == "fail")
         return found
 
+    @staticmethod
+    def now() -> float:
+        """The clock that the ledger is written by; all processes of a machine have the same."""
+        return time.monotonic()
+
     def started(self) -> set[str]:
         return set(self.runs())
 
