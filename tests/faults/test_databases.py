@@ -140,7 +140,7 @@ def test_workers_stop_while_their_database_is_away(stops: int, store: Store, tre
     # Given a task that outlives the shutdown time-out, and a database that has gone away
     assert isinstance(store, PostgreSQLStore)
     tree = trees.start("-p", "1", "-t", "2", "--worker-shutdown-timeout", "1s", settings={"LEASE": LEASE})
-    sent = store.send([misbehave.block.message(8.0)])
+    sent = store.send([misbehave.block.message(5.0)])
     until(lambda: ledger.started() == set(sent))
     store.close()
     before = time.monotonic()

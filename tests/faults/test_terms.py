@@ -21,7 +21,7 @@ BOUND = 90
 
 
 @pytest.mark.timeout(BOUND + 60)
-@pytest.mark.parametrize(("vendor", "moments"), [("sqlite", 50), ("postgresql", 15)], indirect=["vendor"])
+@pytest.mark.parametrize(("vendor", "moments"), [("sqlite", 50), ("postgresql", 8)], indirect=["vendor"])
 def test_a_stop_at_a_random_moment_loses_nothing_and_counts_nothing(
     moments: int, store: Store, trees: Trees, ledger: Ledger
 ) -> None:
