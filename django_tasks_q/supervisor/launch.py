@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,8 +77,11 @@ class Forking(Launcher):
 
     def _fork(self, run: Callable[[], int]) -> int:
         self._prepare()
+        # A stop that comes before the child has handlers of its own would be taken by those it inherits, and be lost.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             return pid
         code = 1
         try:

@@ -22,6 +22,7 @@ class Signals:
         self._caught = frozenset(caught)
         self._before = {number: signal.signal(number, _note) for number in self._caught}
         self._before |= {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._caught)  # what a fork held back arrives now
 
     def fileno(self) -> int:
         return self._reader
