@@ -74,7 +74,9 @@ def test_a_stop_in_the_middle_of_a_reload_ends_both_generations(store: Store, tr
         sent = store.send(misbehave.sleep.message(0.05) for _ in range(50))
         tree.signal(signal.SIGHUP)
         time.sleep(pause)
+        before = time.monotonic()
         assert tree.stop(8) == 0, tree.story()
+        assert time.monotonic() - before < 3, tree.story()
         assert not tree.living() and store.leases() == []
         tree = trees.start("-p", "2", "-t", "2", "--worker-shutdown-timeout", "5s")
         until(lambda: store.unfinished() == 0, 20, tree.story)
