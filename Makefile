@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Most tests wait for processes, not for the processor; the long ones go to whoever is idle.
+PYTEST_ARGS ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 # The steps of a target run one after the other and the first that fails ends it, whatever -j says.
