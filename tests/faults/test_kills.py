@@ -82,7 +82,7 @@ def test_a_tree_without_its_head_ends_and_a_new_start_finishes_the_work(
     assert victim is not None
 
     # Then nothing of it is left after the time-out (and a moment to clear up), and nothing is lost
-    tree.wait_gone(5 + 2)
+    tree.wait_gone(5 + 4)
     gone = time.monotonic() - before
     if role == GENERATION:
         assert tree.wait() == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from testproject import misbehave
@@ -159,9 +161,11 @@ def test_a_worker_that_is_killed_again_and_again_is_still_replaced(store: Store,
     # Given a worker that dies three times in a row, each time right after its start
     tree = trees.start("-p", "1", "-t", "2")
     for _ in range(3):
-        [victim] = tree.workers
-        tree.kill("worker")
-        until(lambda victim=victim: tree.workers not in ([], [victim]), 5, tree.story)
+        until(lambda: len(_complete(tree)) == 1, 10, tree.story)
+        [victim] = _complete(tree)
+        tree.signal(signal.SIGKILL, victim)
+        until(lambda victim=victim: victim not in _complete(tree), 5, tree.story)
+
     # Then the fourth works
     sent = store.send(misbehave.noop.message() for _ in range(20))
     drain(store, 10, tree.story)
@@ -169,3 +173,8 @@ def test_a_worker_that_is_killed_again_and_again_is_still_replaced(store: Store,
     assert len(tree.pids(KEEPER)) == 1
     assert store.rows(f"SELECT COUNT(*) FROM {RECORDS} WHERE state = 'succeeded'") == [(20,)]
     assert tree.stop() == 0
+
+
+def _complete(tree: Tree) -> list[int]:
+    """Workers that have started all of their threads: two that work, and three that look after them."""
+    return [process.pid for process in tree.living() if process.threads == 5]

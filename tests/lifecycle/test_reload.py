@@ -17,7 +17,10 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.lifecycle
 
 PICKED_UP = 2.0
-"""Seconds from a save until the new code runs."""
+"""Seconds from a save until the new code runs, on a machine that starts a tree in half a second."""
+
+BOOTS = 4
+"""On a slower one (or one that has other things to do): this many times what the first start took."""
 
 
 @pytest.fixture
@@ -42,7 +45,9 @@ def test_a_save_deep_inside_is_picked_up_and_a_broken_one_is_not(
     how: list[str], store: Store, trees: Trees, project: Project
 ) -> None:
     # Given workers that watch the project
+    began = time.monotonic()
     tree = start(trees, project, "--watch", *how)
+    bound = max(PICKED_UP, BOOTS * (time.monotonic() - began))
     assert run_version(store, tree) == "1"
     before = set(tree.workers)
 
@@ -51,7 +56,7 @@ def test_a_save_deep_inside_is_picked_up_and_a_broken_one_is_not(
     project.set_version(2)
 
     # Then new workers have the new code within two seconds, and the old ones go
-    until(lambda: "Reloaded in" in tree.output, PICKED_UP, tree.story)
+    until(lambda: "Reloaded in" in tree.output, bound, tree.story)
     took = time.monotonic() - saved
     until(lambda: len(tree.workers) == 2 and not before & set(tree.workers), 5, tree.story)
     assert run_version(store, tree) == "2"
