@@ -409,12 +409,14 @@ class StubConsumer(Consumer):
         self._turn = 0
         self._waker = Waker()
         self._closed = False
+        self._told: int | None = None
         broker._wakers.add(self._waker)
 
     def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
         broker, worker_id = self._broker, self._worker.worker_id
         if self._closed:
             raise BrokerConnectionError("This consumer is closed.")
+        self._told = None
         with broker._changed:
             refused = frozenset(s.delivery.handle for s in settlements if not broker._settle(s, worker_id))
             for report in started:
@@ -432,9 +434,11 @@ class StubConsumer(Consumer):
 
     def wait(self, timeout: float) -> None:
         due = self._broker._next_due()
-        if due is not None:
+        if due is not None and due != self._told:
             timeout = min(timeout, max(0.0, (due - self._broker.now()) / 1000))
         self._waker.wait(timeout)
+        if due is not None and due <= self._broker.now():
+            self._told = due  # once: who has no room now would be woken again and again
 
     def wake(self) -> None:
         self._waker.wake()

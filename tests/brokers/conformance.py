@@ -275,6 +275,21 @@ class Time:
             desk.call(desk.consumer.wait, 10)
             assert time.monotonic() - began < 5
 
+    def test_a_consumer_that_has_no_room_is_not_woken_again_and_again_when_a_delay_is_over(self, bench: Bench) -> None:
+        desk = bench.worker()
+        bench.send("m", delay=50)
+        assert desk.finds_nothing()
+        time.sleep(0.1)
+        desk.call(desk.consumer.wait, 10)
+        began, waits = time.monotonic(), 0
+
+        while time.monotonic() - began < 0.3:
+            desk.call(desk.consumer.wait, 0.1)
+            waits += 1
+
+        assert waits < 10
+        assert desk.take_one().message_id == "m"
+
     def test_what_waited_for_its_time_stands_where_it_was_sent(self, bench: Bench) -> None:
         bench.send("delayed", delay=50)
         bench.send("sent later")

@@ -185,6 +185,7 @@ class DatabaseConsumer(Consumer):
             for row in owned
             if (row[0], row[4]) not in self._held
         ]
+        self._wakeup.close()  # it is open when an exchange failed after it had recovered
         self._wakeup = self._make_wakeup(self._wakeup.waker)
         self._look_at = 0.0
 
@@ -209,6 +210,9 @@ class DatabaseConsumer(Consumer):
         except BrokerConnectionError:
             self._disconnect()
             raise
+        if clock.monotonic() >= self._due_at:
+            # Said once: who has no room now would be woken again and again. The next exchange looks, whenever it is.
+            self._due_at, self._look_at = float("inf"), 0.0
 
     def wake(self) -> None:
         self._wakeup.waker.wake()
