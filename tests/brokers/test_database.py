@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import connections, transaction
@@ -133,6 +134,23 @@ class Databases(Conformance):
         assert bench.holds() == (0, 2, 0, 0)
         assert not desk.exchange([Settlement(d, DONE) for d in answer.deliveries]).refused
         assert {story[:3] for story in bench.stories().values()} == {("succeeded", 0, 1)}
+
+    @pytest.mark.beyond_the_model
+    def test_an_exchange_that_fails_after_the_connection_came_back_can_be_repeated(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.send("m")
+        desk = bench.worker()
+        delivery = desk.take_one()
+        desk.call(desk.consumer._disconnect)
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.broker.settler, "settle", Mock(side_effect=ValueError("refused")))
+            for _ in range(2):
+                with pytest.raises(ValueError, match="refused"):
+                    desk.settle(delivery, DONE)
+
+        assert not desk.settle(delivery, DONE).refused
+        assert bench.story("m").state == "succeeded"
 
     @pytest.mark.beyond_the_model
     def test_tables_that_are_missing_are_named_with_the_next_step(self, bench: Bench) -> None:
