@@ -32,8 +32,13 @@ def _policy(broker: Broker, message: Message[object], retries: Retries | None) -
     """The message's policy without ``retry_when``, which is people's code and could kill whoever asks it."""
     if retries is None:
         return RetryPolicy(max_retries=0)
-    policy = retries.policy(broker, MessageProxy(message))
-    return RetryPolicy(policy.max_retries, policy.min_backoff, policy.max_backoff)
+    try:
+        policy = retries.policy(broker, MessageProxy(message))
+    except (TypeError, ValueError, OverflowError):
+        # Options that mean nothing must not keep a worker from being buried. They would fail after a run as well.
+        return RetryPolicy(max_retries=0)
+    limit = policy.max_retries if type(policy.max_retries) in (int, type(None)) else 0
+    return RetryPolicy(limit, policy.min_backoff, policy.max_backoff)
 
 
 def _delivery_limit(broker: Broker, message: Message[object]) -> int:

@@ -79,23 +79,32 @@ class Keeper:
         return min(_LONGEST_WAIT, *(service.seconds_left for service in self._services))
 
     def _bury(self) -> None:
-        """Bury who was reported dead; who cannot be buried now (the broker is gone) is tried again."""
+        """Bury who was reported dead; who cannot be buried now (the broker is gone) is tried again.
+
+        Whatever else goes wrong with one burial must not keep the keeper from the leases of the living: it is given up
+        here and made when the lease of the dead has run out.
+        """
         graves, self._graves = self._graves, []
         for index, note in enumerate(graves):
-            casualties = msgspec.convert(note["casualties"], list[Casualty])
             try:
-                held = self._broker.bury(note["worker_id"], casualties, self._judge, note["reason"])
+                self._bury_one(note)
             except BrokerError as error:
                 logger.warning("Worker %s cannot be buried yet: %s", note["worker_id"], error)
                 self._graves = graves[index:]
                 return
-            if held:
-                logger.warning("Worker %s %s; %d messages went back.", note["worker_id"], note["reason"], held)
-            if casualties:
-                # Before the generation forgets the grave: it may end when there is none, suspects or not.
-                self._rescuer.hurry()
-                self._rescuer.run_if_due()
+            except Exception:
+                logger.exception("Worker %s cannot be buried; its lease will run out.", note["worker_id"])
             self._channel.send(kind="buried", worker_id=note["worker_id"])
+
+    def _bury_one(self, note: dict[str, Any]) -> None:
+        casualties = msgspec.convert(note["casualties"], list[Casualty])
+        held = self._broker.bury(note["worker_id"], casualties, self._judge, note["reason"])
+        if held:
+            logger.warning("Worker %s %s; %d messages went back.", note["worker_id"], note["reason"], held)
+        if casualties:
+            # Before the generation forgets the grave: it may end when there is none, suspects or not.
+            self._rescuer.hurry()
+            self._rescuer.run_if_due()
 
     # The generation is dead
 
@@ -117,7 +126,9 @@ class Keeper:
         self._bury()
 
     def _living(self) -> list[int]:
-        return [region.pid for region in self._board if region.presence != EMPTY and _is_alive(region.pid)]
+        return [
+            region.pid for region in self._board if region.presence != EMPTY and region.pid and _is_alive(region.pid)
+        ]
 
 
 def _grave(region: Any) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .. import clock
 from ..broker import Broker
 from ..deliveries import Judge
+from ..errors import BrokerError
 from ..logging import get_logger
 from .service import Service
 
@@ -15,7 +17,8 @@ logger = get_logger(__name__)
 class Rescuer(Service):
     """Buries workers whose lease ran out, by the store's clock, and says when messages wait that must run alone.
 
-    Every keeper of every host does this; rescuing twice is harmless.
+    Every keeper of every host does this; rescuing twice is harmless. While the broker was gone nobody could renew a
+    lease, so after that the living get a whole lease to do so before anybody is taken for dead.
     """
 
     interval = 5.0
@@ -25,9 +28,18 @@ class Rescuer(Service):
         self._broker = broker
         self._judge = judge
         self._on_suspects = on_suspects
+        self._patient_until = 0.0
 
     def work(self) -> None:
+        try:
+            if clock.monotonic() >= self._patient_until:
+                self._rescue()
+            if self._broker.has_suspects():
+                self._on_suspects()
+        except BrokerError:
+            self._patient_until = clock.monotonic() + self._broker.lease / 1000
+            raise
+
+    def _rescue(self) -> None:
         for worker_id in self._broker.rescue(self._judge):
             logger.warning("Worker %s is gone; what it held was given back.", worker_id)
-        if self._broker.has_suspects():
-            self._on_suspects()

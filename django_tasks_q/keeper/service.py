@@ -11,6 +11,10 @@ from ..logging import get_logger
 logger = get_logger(__name__)
 
 
+_RETRY = 1.0
+"""Seconds until what the broker did not take is tried again, unless it is due sooner anyway."""
+
+
 class Service(ABC):
     """Runs every ``interval`` seconds. What it raises is logged and tried again; it never ends the keeper."""
 
@@ -32,6 +36,7 @@ class Service(ABC):
             self.work()
         except BrokerError as error:
             logger.warning("%s: %s", type(self).__name__, error)
+            self._next = now + min(self.interval, _RETRY)
         except Exception:
             logger.exception("%s stumbled.", type(self).__name__)
 

@@ -1,0 +1,111 @@
+"""The keeper's duties, without its process: what must never keep it from the leases of the living."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_tasks_q import BrokerConnectionError, actor, clock
+from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.deliveries import Casualty, Delivery
+from django_tasks_q.judge import make_judge
+from django_tasks_q.keeper import Keeper
+from django_tasks_q.keeper.leases import Leases
+from django_tasks_q.keeper.rescuer import Rescuer
+from django_tasks_q.outcomes import Dead
+from django_tasks_q.supervisor.channel import Channel
+from django_tasks_q.worker.board import Board
+
+
+class Unsteady(StubBroker):
+    """Refuses what it is told to refuse, and notes the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: Exception | None = None
+        self.calls: list[str] = []
+
+    def _note_call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.error is not None:
+            raise self.error
+
+    def renew(self, worker_ids: Any) -> None:
+        self._note_call("renew")
+
+    def bury(self, worker_id: str, *args: Any) -> int:
+        self._note_call(f"bury {worker_id}")
+        return 0
+
+    def rescue(self, judge: Any) -> list[str]:
+        self._note_call("rescue")
+        return []
+
+    def has_suspects(self) -> bool:
+        self._note_call("has_suspects")
+        return False
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock, to be set."""
+    time = [1_000.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: time[0])
+    return time
+
+
+@pytest.mark.parametrize("options", [{"min_backoff": "soon"}, {"max_retries": "3"}, {"max_backoff": [1]}])
+def test_options_that_mean_nothing_do_not_confuse_the_judge(stub: StubBroker, options: dict[str, Any]) -> None:
+    def work() -> None: ...
+
+    message = actor(work, broker=stub).send_with_options(**options)
+    delivery = Delivery(1, message.message_id, "default", message.encode(), 1)
+
+    assert make_judge(stub)(delivery, Casualty(message.message_id, 1, "time_limit")) == Dead("time_limit")
+
+
+def test_a_burial_that_fails_oddly_keeps_nobody_from_leases_and_other_burials() -> None:
+    broker = Unsteady()
+    broker.error = ValueError("odd")
+    ours, theirs = Channel.pair()
+    keeper = Keeper(broker, Board(1, 1), theirs, shutdown_timeout=1)
+    for worker_id in ("first", "second"):
+        ours.send(kind="dead", worker_id=worker_id, casualties=[], reason="")
+
+    keeper._listen()
+    keeper._round()
+
+    assert broker.calls[:3] == ["bury first", "bury second", "renew"]
+    assert [note["worker_id"] for note in ours.receive()] == ["first", "second"]
+    ours.close()
+    theirs.close()
+
+
+def test_a_lease_that_could_not_be_renewed_is_tried_again_soon(now: list[float]) -> None:
+    broker = Unsteady()
+    leases = Leases(broker, Board(1, 1))
+    broker.error = BrokerConnectionError("gone")
+    leases.run_if_due()
+
+    now[0] += 1.1
+    leases.run_if_due()
+
+    assert broker.calls == ["renew", "renew"]
+
+
+def test_after_an_outage_the_living_have_a_whole_lease_to_say_so(now: list[float]) -> None:
+    broker = Unsteady()
+    rescuer = Rescuer(broker, make_judge(broker), lambda: None)
+    broker.error = BrokerConnectionError("gone")
+    rescuer.run_if_due()
+    broker.error = None
+    broker.calls.clear()
+
+    now[0] += broker.lease / 1000 - 1
+    rescuer.run_if_due()
+    assert "rescue" not in broker.calls
+
+    now[0] += rescuer.interval
+    rescuer.run_if_due()
+    assert "rescue" in broker.calls
