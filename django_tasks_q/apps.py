@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -27,9 +29,20 @@ class DjangoTasksQConfig(AppConfig):
         from . import checks
 
         checks.register_checks()
-        autodiscover_modules(*conf.get("AUTODISCOVER"))
+        self._import_actors()
         for actor in get_broker().actors.values():
             _set_app_label(actor)
+
+    def _import_actors(self) -> None:
+        try:
+            autodiscover_modules(*conf.get("AUTODISCOVER"))
+        except Exception:
+            if sys.argv[1:2] != ["runworkers"]:
+                raise
+            # This is long before the command runs, and its exit code for code that does not import is a promise.
+            traceback.print_exc()
+            print("runworkers: the actors cannot be imported, see above.", file=sys.stderr)
+            raise SystemExit(2) from None
 
 
 def _set_app_label(actor: Actor[Any, Any]) -> None:
