@@ -81,13 +81,17 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Casualty(msgspec.Struct, frozen=True):
-    """A delivery that was running when its worker died: ``lost``, over its ``time_limit``, or ``interrupted``."""
+    """A delivery that was running when its worker died: ``lost``, over its ``time_limit``, or ``interrupted``.
+
+    ``alone``: nothing else is known to have been running there.
+    """
 
     message_id: str
     number: int
     kind: Literal["lost", "time_limit", "interrupted"]
     started_at: int | None = None
     detail: str = ""
+    alone: bool = True
 
 
 class QueueCounts(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ def make_judge(broker: Broker) -> Judge:
             return UNDECODABLE
         if casualty.kind == "time_limit":
             return decide(TimeLimitExceeded(), delivery.retries, _policy(broker, message, retries))
-        return decide_lost(delivery.lost, _delivery_limit(broker, message))
+        return decide_lost(delivery.lost, _delivery_limit(broker, message), alone=casualty.alone)
 
     return judge
 

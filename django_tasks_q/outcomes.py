@@ -160,9 +160,13 @@ def _unknown_actor_step(attempt: int) -> int:
     return int(min(1_000 * 2 ** min(attempt, 6), 60_000))
 
 
-def decide_lost(lost: int, limit: int) -> Outcome:
-    """A delivery whose worker died while it ran, having been lost ``lost`` times before; ``limit`` is at least 2."""
-    if lost + 1 >= limit:
+def decide_lost(lost: int, limit: int, *, alone: bool = True) -> Outcome:
+    """A delivery whose worker died while it ran, having been lost ``lost`` times before; ``limit`` is at least 2.
+
+    Only who died ``alone`` is convicted: beside others, which happens to a suspect that was handed back or failed an
+    attempt meanwhile, it may have been one of them.
+    """
+    if alone and lost + 1 >= limit:
         return Dead("delivery_limit")
     return Requeue(lost=True, suspect=lost + 2 >= limit)
 

@@ -284,11 +284,9 @@ class StubBroker(Broker):
         with self._changed:
             expired = [worker_id for worker_id, until in self._leases.items() if until < self.now()]
             for worker_id in expired:
-                known = [
-                    Casualty(entry.message_id, entry.number, "lost", entry.started_at, "its worker's lease ran out")
-                    for entry in self._entries.values()
-                    if entry.owner == worker_id and entry.started_at is not None
-                ]
+                ran = [e for e in self._entries.values() if e.owner == worker_id and e.started_at is not None]
+                detail, alone = "its worker's lease ran out", len(ran) == 1
+                known = [Casualty(e.message_id, e.number, "lost", e.started_at, detail, alone) for e in ran]
                 self.bury(worker_id, known, judge)
             return expired
 

@@ -92,14 +92,16 @@ class Child:
     def _casualties(self, detail: str) -> list[Casualty]:
         condemned_at = self.region.condemned_at
         found = []
-        for task in self.region.running():
+        running = self.region.running()
+        for task in running:
             if condemned_at and 0 < task.deadline <= condemned_at + _TOLERANCE:
                 limit = "it did not end at its time limit, so its process was ended"
                 found.append(Casualty(task.message_id, task.number, "time_limit", task.started_at, limit))
             elif condemned_at or self.stopping:
                 found.append(Casualty(task.message_id, task.number, "interrupted", task.started_at, detail))
             else:
-                found.append(Casualty(task.message_id, task.number, "lost", task.started_at, detail))
+                alone = len(running) == 1
+                found.append(Casualty(task.message_id, task.number, "lost", task.started_at, detail, alone))
         return found
 
     def forget(self) -> None:

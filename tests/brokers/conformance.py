@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
 from django_tasks_q import DuplicateMessage, MessageTooLarge, PickleEncoder, QueueNotFound, clock, set_encoder
@@ -749,6 +750,19 @@ class Dying:
         assert bench.holds() == (0, 0, 0, 1)
         attempts = tuple((number, "lost", "LostWorker") for number in (1, 2, 3))
         assert bench.story("m") == Story("dead", 0, 3, 3, 0, "delivery_limit", attempts)
+
+    def test_a_suspect_that_failed_meanwhile_is_not_convicted_beside_others(self, bench: Bench) -> None:
+        bench.send("m")
+        bench.kill("m", 2)
+        quarantine = bench.worker("quarantine", suspects=True)
+        quarantine.fail(quarantine.take_one(), Retry(0))
+        bench.send("poison")
+        desk = bench.worker("shared")
+        bench.bury(desk, *(msgspec.structs.replace(bench.lose(d), alone=False) for d in desk.take(2)))
+
+        assert bench.holds() == (2, 0, 0, 0)
+        assert bench.broker.has_suspects()
+        assert bench.worker("quarantine again", suspects=True).take_one().message_id == "m"
 
     def test_a_message_may_set_its_own_delivery_limit(self, bench: Bench) -> None:
         bench.send("m", delivery_limit=2)

@@ -134,11 +134,9 @@ class DatabaseBroker(Broker):
         gone = [row[0] for row in self.database.rows(self.queries.expired)]
         gone += [row[0] for row in self.database.rows(self.queries.orphans) if row[0] not in gone]
         for worker_id in gone:
-            started = [
-                Casualty(row[1], row[4], "lost", row[9], "its worker's lease ran out")
-                for row in self.database.rows(self.queries.owned, (worker_id,))
-                if row[9]
-            ]
+            rows = [row for row in self.database.rows(self.queries.owned, (worker_id,)) if row[9]]
+            detail, alone = "its worker's lease ran out", len(rows) == 1
+            started = [Casualty(row[1], row[4], "lost", row[9], detail, alone) for row in rows]
             self.bury(worker_id, started, judge)
         return gone
 
