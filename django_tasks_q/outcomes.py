@@ -102,7 +102,7 @@ def _safely(make: Callable[[], str]) -> str:
     """The text of an exception whose own code may raise, hang on to cycles, or be endless."""
     try:
         return make()[:_TEXT_CHARACTERS]
-    except Exception as error:
+    except BaseException as error:
         return f"<its text raised {type(error).__name__}>"
 
 

@@ -9,12 +9,24 @@ from .. import clock
 from ..broker import Broker
 from ..context import Running, enter, leave
 from ..deliveries import Delivery, MessageProxy, Outgoing, Settlement
-from ..errors import DecodeError, RateLimitExceeded, SkipMessage, UnsupportedVersion
+from ..errors import DecodeError, RateLimitExceeded, Shutdown, SkipMessage, UnsupportedVersion
 from ..errors import Retry as RetryRequest
 from ..logging import get_logger
 from ..message import Message
 from ..middleware import Retries
-from ..outcomes import DONE, SKIPPED, UNDECODABLE, Dead, ErrorInfo, Outcome, Parked, Retry, decide_unknown_actor
+from ..outcomes import (
+    DONE,
+    HANDED_BACK,
+    SKIPPED,
+    UNDECODABLE,
+    Dead,
+    ErrorInfo,
+    Outcome,
+    Parked,
+    Requeue,
+    Retry,
+    decide_unknown_actor,
+)
 from .slot import Slot
 
 if TYPE_CHECKING:
@@ -134,8 +146,11 @@ class Executor:
         return Settlement(delivery, outcome, error, then, payload, started_at, clock.wall_ms(), exception)
 
     def _prepare_caused(self, proxy: MessageProxy, outcome: Outcome) -> tuple[tuple[Outgoing, ...], Outcome]:
-        """What the hooks want to send, ready for the settlement. What cannot be sent must not vanish: a dead letter."""
-        if not proxy.caused or type(outcome) is Parked:
+        """What the hooks want to send, ready for the settlement. What cannot be sent must not vanish: a dead letter.
+
+        An attempt that does not count, because it was interrupted or has to wait, causes nothing.
+        """
+        if not proxy.caused or isinstance(outcome, Parked | Requeue):
             return (), outcome
         prepared = []
         for message, delay in proxy.caused:
@@ -166,6 +181,8 @@ def _outcome(proxy: MessageProxy, exception: BaseException | None, skipped: bool
     """The hooks' word, else what the plain facts say."""
     if proxy.outcome is not None:
         return proxy.outcome
+    if isinstance(exception, Shutdown):
+        return HANDED_BACK
     if exception is not None:
         return Dead("retries_exhausted")
     if proxy.failed:

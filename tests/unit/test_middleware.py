@@ -15,6 +15,7 @@ from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.errors import Shutdown, SkipMessage, TimeLimitExceeded
 from django_tasks_q.middleware import AgeLimit, Callbacks, Pipelines, Retries, ShutdownNotifications, TimeLimit
 from django_tasks_q.outcomes import Dead, Parked
+from tests.support.waiting import until
 from tests.unit.conftest import running
 
 HOOKS = sorted(name for name in vars(Middleware) if name.startswith(("before_", "after_")))
@@ -350,6 +351,35 @@ def test_callbacks_follow_successes_and_every_failure(declare: Any, run: Any) ->
     assert bad == [(failure.message_id, {"type": "ValueError", "message": "told"})] * 2
 
 
+def test_a_callback_that_nobody_here_knows_waits_for_who_does(stub: StubBroker, declare: Any) -> None:
+    worker = declare(lambda: 42, actor_name="work", on_success="of the next release")
+    message = worker.send()
+    with running(stub):
+        until(lambda: state(stub, message)[0] == "succeeded")
+        until(lambda: stub.peek("default", "delayed"))
+
+    (waiting,) = stub.peek("default", "delayed")
+    assert Message.decode(waiting.payload).actor_name == "of the next release"
+
+
+@pytest.mark.parametrize("with_retries", [True, False])
+def test_an_interrupted_attempt_is_handed_back_and_tells_nobody_that_it_failed(with_retries: bool) -> None:
+    stub = StubBroker(None if with_retries else [ShutdownNotifications(), Callbacks()])
+    started = threading.Event()
+
+    def work() -> None:
+        started.set()
+        while True:
+            time.sleep(0.005)
+
+    actor(lambda *told: None, broker=stub, actor_name="bad")
+    message = actor(work, broker=stub, notify_shutdown=True, on_failure="bad").send()
+    with running(stub):
+        assert started.wait(10)
+
+    assert [delivery.message_id for delivery in stub.peek("default")] == [message.message_id]
+
+
 def test_callbacks_have_ids_derived_from_their_cause(stub: StubBroker, declare: Any, run: Any) -> None:
     def caused_by(message: Message[Any]) -> set[str]:
         broker = StubBroker()
@@ -368,13 +398,6 @@ def test_callbacks_have_ids_derived_from_their_cause(stub: StubBroker, declare: 
 
     assert first == again and len(first) == 3
     assert caused_by(Message("default", "fail", message_id="another")).isdisjoint(first)
-
-
-def test_a_callback_that_nobody_knows_does_not_stop_the_message(stub: StubBroker, declare: Any, run: Any) -> None:
-    message = declare(lambda: None, actor_name="work", on_success="nobody").send()
-    run()
-
-    assert state(stub, message)[0] in {"succeeded", "dead"}
 
 
 def test_a_pipeline_hands_each_result_to_the_next(stub: StubBroker, declare: Any, run: Any) -> None:

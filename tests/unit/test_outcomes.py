@@ -143,6 +143,11 @@ class Hostile(Exception):
     __repr__ = __str__
 
 
+class Fatal(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no text, and no process either")
+
+
 def _raised(exception: BaseException) -> BaseException:
     try:
         raise exception
@@ -154,6 +159,10 @@ def _deep(depth: int) -> None:
     if depth:
         _deep(depth - 1)
     raise ValueError("deep")
+
+
+def test_an_exception_whose_text_ends_the_process_is_described_anyway() -> None:
+    assert ErrorInfo.of(_raised(Fatal())).message == "<its text raised SystemExit>"
 
 
 def test_an_exception_that_cannot_be_shown_is_described_anyway() -> None:
