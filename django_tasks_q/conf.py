@@ -33,6 +33,17 @@ DEFAULTS: dict[str, Any] = {
 
 NAME = "DJANGO_TASKS_Q"
 
+_MINIMUM = {
+    "LEASE": 1,
+    "MAX_MESSAGE_BYTES": 1,
+    "TIME_LIMIT_GRACE": 0,
+    "UNKNOWN_ACTOR_GRACE": 0,
+    "PROCESSES": 1,
+    "THREADS": 1,
+    "WORKER_SHUTDOWN_TIMEOUT": 0,
+}
+"""Whole numbers, and the smallest that makes sense: a wrong one would show only in a worker, as a traceback."""
+
 
 def get(key: str) -> Any:
     """The value of one setting, or its default."""
@@ -50,7 +61,14 @@ def configured() -> Mapping[str, Any]:
     for key in value:
         if key not in DEFAULTS:
             raise ImproperlyConfigured(f"{NAME} has no setting {key!r}.{did_you_mean(str(key), list(DEFAULTS))}")
+        if key in _MINIMUM and value[key] != DEFAULTS[key]:
+            _check_number(key, value[key])
     return value
+
+
+def _check_number(key: str, value: object) -> None:
+    if type(value) is not int or value < _MINIMUM[key]:
+        raise ImproperlyConfigured(f"{NAME}: {key} is an integer of at least {_MINIMUM[key]}: {value!r}")
 
 
 def load(path: str) -> Any:

@@ -363,6 +363,15 @@ def test_a_delivery_limit_below_two_is_no_setting() -> None:
         configured.make_broker()
 
 
+@pytest.mark.parametrize("wrong", [{"THREADS": 0}, {"PROCESSES": "4"}, {"LEASE": "30s"}, {"MAX_MESSAGE_BYTES": None}])
+def test_a_setting_that_is_no_number_is_named_before_anything_runs(wrong: dict[str, Any]) -> None:
+    with (
+        override_settings(DJANGO_TASKS_Q=wrong),
+        pytest.raises(ImproperlyConfigured, match=f"{next(iter(wrong))} is an integer of at least 1"),
+    ):
+        conf.configured()
+
+
 def test_broker_options_go_to_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
     monkeypatch.setattr(conf, "load", keep_options(given, conf.load))
