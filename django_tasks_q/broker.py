@@ -354,6 +354,12 @@ def check_delay(delay: object, eta: object) -> None:
         raise ValueError(f"eta is epoch milliseconds, at most a year ahead: {eta!r}")
 
 
+def refuse_one_id(message_ids: object) -> None:
+    """Raise TypeError for a text where a list of ids is wanted: its letters would pass as ids that nobody knows."""
+    if isinstance(message_ids, str):
+        raise TypeError(f"A list of message ids is wanted, not one id: [{message_ids!r}]")
+
+
 def _parent_id() -> str:
     running = get_running()
     return "" if running is None else running.message.message_id

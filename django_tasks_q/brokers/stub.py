@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from .. import changes, clock
-from ..broker import MAX_QUEUES_PER_EXCHANGE, Broker, Consumer, Journal
+from ..broker import MAX_QUEUES_PER_EXCHANGE, Broker, Consumer, Journal, refuse_one_id
 from ..capabilities import SAME, Capabilities, Capability
 from ..deliveries import (
     Casualty,
@@ -322,6 +322,7 @@ class StubBroker(Broker):
             return [entry.delivery() for entry in here[:limit]]
 
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
+        refuse_one_id(message_ids)
         with self._changed:
             dead = [self._entries[i] for i in message_ids if i in self._entries and self._entries[i].place == "dead"]
             for entry in dead:

@@ -896,6 +896,8 @@ class Operating:
         assert requeued == ["dead 2"]
         assert sorted(bench.peek()) == ["dead 2", "waiting"]
         assert bench.broker.requeue(["dead 2"]) == []
+        with pytest.raises(TypeError, match="list of message ids"):
+            bench.broker.requeue("dead 2")
         assert bench.broker.requeue([]) == []
 
     def test_a_flushed_queue_is_empty_but_for_what_runs(self, bench: Bench) -> None:

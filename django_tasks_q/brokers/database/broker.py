@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ... import changes, clock
-from ...broker import MAX_BATCH, Broker
+from ...broker import MAX_BATCH, Broker, refuse_one_id
 from ...capabilities import SAME, Capabilities, Capability
 from ...deliveries import Casualty, Delivery, Judge, Outgoing, QueueCounts, Settlement, WorkerInfo
 from ...errors import DuplicateMessage, QueueNotFound
@@ -169,6 +169,7 @@ class DatabaseBroker(Broker):
         return [Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9]) for row in rows]
 
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
+        refuse_one_id(message_ids)
         requeued: list[str] = []
         for start in range(0, len(message_ids), MAX_BATCH):
             batch = list(message_ids[start : start + MAX_BATCH])
