@@ -24,6 +24,8 @@ class pipeline:
         self.messages: list[Message[Any]]
         steps: list[Message[Any]] = []
         for child in children:
+            if not isinstance(child, Message | pipeline):
+                raise TypeError(f"A pipeline is made of messages (actor.message(...)) and pipelines, not of {child!r}.")
             steps += child.messages if isinstance(child, pipeline) else [child]
         if not steps:
             raise ValueError("A pipeline has at least one message.")

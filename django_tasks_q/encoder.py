@@ -25,6 +25,7 @@ _HINTS = {
     "date": "send value.isoformat()",
     "Decimal": "send str(value)",
     "UUID": "send str(value)",
+    "QuerySet": "send list(value.values_list('pk', flat=True))",
     "bytes": "send base64.b64encode(value).decode()",
     "set": "send sorted(value)",
     "frozenset": "send sorted(value)",

@@ -184,6 +184,8 @@ def test_a_pipeline_is_made_of_messages_and_pipelines(stub: StubBroker) -> None:
     assert [message.args for message in line.messages] == [(1,), (2,), (3,), (4,)]
     with pytest.raises(ValueError, match="at least one"):
         pipeline([], broker=stub)
+    with pytest.raises(TypeError, match=r"made of messages \(actor.message"):
+        step.message(1) | step
 
 
 @pytest.mark.slow
