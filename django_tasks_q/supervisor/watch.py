@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -39,6 +40,7 @@ def _notified(root: Path) -> Iterator[object] | None:
         from watchfiles import watch as watch_files
     except ImportError:
         return None
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # the supervisor says itself what it reloads for
     is_ours: Callable[[object, str], bool] = lambda change, path: _is_watched(Path(path), root)  # noqa: E731
     parent = os.getppid()
 

@@ -62,6 +62,8 @@ def test_the_tree_is_what_the_architecture_says(store: Store, trees: Trees) -> N
         (["-Q", "default=0"], "The weight of a queue"),
         (["--worker-shutdown-timeout", "soon"], "soon"),
         (["--no-such-option"], "--no-such-option"),
+        (["--watch", "/no/such/folder"], "--watch needs a folder"),
+        (["--log-file", "/no/such/folder/log"], "Log file /no/such/folder/log"),
     ],
 )
 def test_wrong_arguments_end_with_two_and_the_next_step(

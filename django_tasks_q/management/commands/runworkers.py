@@ -34,13 +34,26 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("-p", "--processes", type=_positive, help="worker processes (setting PROCESSES; default: one for each CPU)")
         add("-t", "--threads", type=_positive, help="threads in each process (setting THREADS; default 8)")
-        add("-Q", "--queues", nargs="+", default=[], metavar="NAME[=WEIGHT]", help="only these queues")
-        add("--watch", nargs="?", const="", metavar="DIR", help="reload when a Python file below DIR changes")
+        add(
+            "-Q",
+            "--queues",
+            nargs="+",
+            default=[],
+            metavar="NAME[=WEIGHT]",
+            help="only these queues; high=3 gets three times the turns of low",
+        )
+        add(
+            "--watch",
+            nargs="?",
+            const="",
+            metavar="DIR",
+            help="reload when a Python file below DIR changes (default: BASE_DIR)",
+        )
         add("--watch-use-polling", action="store_true", help="look at the files instead of asking the system")
         add("--use-spawn", action="store_true", help="start fresh interpreters instead of forking")
         add("--pid-file", metavar="FILE", help="write the process id there, and refuse to start twice")
         add("--log-file", metavar="FILE", help="log there instead of standard error")
-        add("--log-format", choices=["text", "json"], default="text")
+        add("--log-format", choices=["text", "json"], default="text", help="json: an object on each line")
         add(
             "--worker-shutdown-timeout",
             type=_milliseconds,
@@ -50,21 +63,26 @@ class Command(BaseCommand):
         add("--max-messages", type=_positive, metavar="N", help="replace a worker after N messages")
         add("--max-memory", type=_positive, metavar="MIB", help="replace a worker that uses more")
         add("--max-age", type=_seconds, metavar="S", help="replace a worker after S seconds, or 10m, 2h")
-        add("--burst", action="store_true", help="end when there is nothing left to run")
+        add("--burst", action="store_true", help="end when nothing can run now; delays and retries are not awaited")
         add("--no-maintenance", action="store_true", help="start no keeper; another runworkers must have one")
         add(
             "--wait-for-broker",
             type=_milliseconds,
             default=30_000,
             metavar="MS",
-            help="how long to wait for it at boot",
+            help="how long to wait for it at boot: milliseconds, or 30s (the default), 10m",
         )
 
     def handle(self, *args: Any, **given: Any) -> None:
         if sys.platform == "win32":
             _leave("runworkers needs Linux or macOS; on Windows run it in WSL or a container.")
         options = self._options(given)
-        configure(options.log_format, options.log_file, options.verbosity)
+        if options.watch is not None and not os.path.isdir(options.watch):
+            _leave(f"--watch needs a folder, and there is none at {options.watch}.")
+        try:
+            configure(options.log_format, options.log_file, options.verbosity)
+        except OSError as error:
+            _leave(f"Log file {options.log_file}: {error.strerror}")
         try:
             code = self._run(options)
         except BrokerNotReady as error:
