@@ -62,7 +62,7 @@ class Generation:
         self._keeper_failures = 0
         self._give_up_at: float | None = None
         self._life_reader, self._life_writer = os.pipe()
-        self._starts_at = [0.0] * options.processes
+        self._starts_at = 0.0
         self._failures = 0
         self._wanted = options.processes
         self._stopping = False
@@ -98,7 +98,7 @@ class Generation:
         if self._children:
             return False
         if self._stopping:
-            return not self._graves or not self._options.maintenance or self._is_out_of_patience()
+            return not self._graves or self._is_out_of_patience()
         return self._options.burst and self._wanted <= 0 and not self._graves
 
     def _is_out_of_patience(self) -> bool:
@@ -124,7 +124,7 @@ class Generation:
         now = clock.monotonic()
         serving = sum(not child.quarantine and not child.stopping for child in self._children.values())
         for _ in range(self._wanted - serving):
-            if self._failures and now < self._starts_at[0]:
+            if self._failures and now < self._starts_at:
                 return
             region = self._free_region()
             if region is None:
@@ -175,7 +175,7 @@ class Generation:
         grave = child.grave(status)
         self._processed += child.region.processed
         self._failed += child.region.failed
-        if grave is not None:
+        if grave is not None and self._options.maintenance:  # else another host's keeper finds it, by its lease
             self._graves.append(grave)
             self._tell_keeper(grave)
         expected = child.stopping or (self._options.burst and os.waitstatus_to_exitcode(status) == 0)
@@ -191,7 +191,7 @@ class Generation:
     def _plan_replacement(self, child: Child, how: str) -> None:
         self._failures = 0 if child.region.is_ready and child.age > _STEADY_AFTER else self._failures + 1
         pause = 0.0 if child.region.is_ready and self._failures < 4 else _backoff(self._failures)
-        self._starts_at[0] = clock.monotonic() + pause
+        self._starts_at = clock.monotonic() + pause
         logger.error("Worker (PID %d) %s; a new one starts%s.", child.pid, how, f" in {pause:.1f} s" if pause else "")
         if not child.region.is_ready and self._failures >= _MOST_BOOT_FAILURES:
             logger.critical("Workers died %d times while they booted; giving up.", self._failures)

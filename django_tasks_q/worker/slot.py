@@ -86,12 +86,23 @@ class Slot:
     def interrupt(self, exception: type[BaseException]) -> bool:
         """Raise ``exception`` in the thread if people's code runs there and has not been interrupted yet."""
         with self._lock:
-            if not self._open or self._sent:
+            return self._interrupt(exception)
+
+    def _interrupt(self, exception: type[BaseException]) -> bool:
+        if not self._open or self._sent:
+            return False
+        self._sent = True
+        self.interrupted = True
+        raise_thread_exception(self._thread_id, exception)
+        return True
+
+    def interrupt_overdue(self, exception: type[BaseException]) -> bool:
+        """The same if the time is up for what runs there now, which may be another message than a moment ago."""
+        with self._lock:
+            deadline = self.deadline
+            if deadline is None or clock.monotonic() < deadline:
                 return False
-            self._sent = True
-            self.interrupted = True
-            raise_thread_exception(self._thread_id, exception)
-            return True
+            return self._interrupt(exception)
 
     def interrupt_again(self, exception: type[BaseException]) -> bool:
         """The same for code that was interrupted before and went on."""

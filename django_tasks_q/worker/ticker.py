@@ -65,7 +65,7 @@ class Ticker(Thread):
         for slot in self._slots:
             deadline = slot.deadline
             if deadline is not None and now >= deadline and not slot.interrupted:
-                slot.interrupt(TimeLimitExceeded)
+                slot.interrupt_overdue(TimeLimitExceeded)
             running = slot.running_since()
             if running is not None and not slot.reported and wall - running[1] >= MOMENT:
                 slot.reported = True

@@ -172,6 +172,15 @@ def test_a_segfault_among_a_hundred_innocents_is_the_only_one_convicted(
     assert "SIGSEGV" in tree.log
 
 
+def test_a_burst_without_a_keeper_ends_although_nobody_buries_its_dead(
+    store: Store, trees: Trees, ledger: Ledger
+) -> None:
+    (message_id,) = store.send([misbehave.exit_now.message()])
+    tree = trees.start("-p", "1", "-t", "1", "--burst", "--no-maintenance", wait=False)
+    assert tree.wait(20) == 0, tree.story()
+    assert len(ledger.runs()[message_id]) == 1
+
+
 def test_burst_waits_for_suspects_too(store: Store, trees: Trees, ledger: Ledger) -> None:
     sent = store.send([misbehave.segfault.message(), *(misbehave.sleep.message(0.02) for _ in range(10))])
     tree = trees.start("-p", "2", "--burst", wait=False)

@@ -16,6 +16,7 @@ from django_tasks_q import Message, Worker, actor
 from django_tasks_q.broker import Broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.deliveries import Delivery
 from django_tasks_q.errors import Interrupt, TimeLimitExceeded
 from django_tasks_q.middleware.database_connections import DatabaseConnections
 from django_tasks_q.models import Attempt, MessageRecord
@@ -336,6 +337,19 @@ def test_the_next_task_finds_a_healthy_connection(databases: None, misbehave: Ca
 
 def a_slot() -> Slot:
     return Slot(Board(1, 1).regions[0], 0)
+
+
+def test_a_message_does_not_pay_for_the_time_limit_of_the_one_before() -> None:
+    slot = a_slot()
+    slot.begin(Delivery(1, "first", "default", b"", 1))
+    slot.open(0, 1_000, False)
+    slot.close()
+    slot.end()
+    slot.begin(Delivery(2, "second", "default", b"", 1))
+    slot.open(60_000, 1_000, False)
+
+    assert not slot.interrupt_overdue(TimeLimitExceeded)
+    slot.close()
 
 
 def test_an_interrupt_lands_only_while_peoples_code_runs() -> None:
