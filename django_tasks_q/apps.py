@@ -7,6 +7,7 @@ import traceback
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
@@ -34,10 +35,19 @@ class DjangoTasksQConfig(AppConfig):
             _set_app_label(actor)
 
     def _import_actors(self) -> None:
+        starts_workers = sys.argv[1:2] == ["runworkers"]
         try:
-            autodiscover_modules(*conf.get("AUTODISCOVER"))
+            modules = conf.get("AUTODISCOVER")
+            get_broker()
+        except ImproperlyConfigured as error:
+            if not starts_workers:
+                raise
+            print(f"runworkers: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        try:
+            autodiscover_modules(*modules)
         except Exception:
-            if sys.argv[1:2] != ["runworkers"]:
+            if not starts_workers:
                 raise
             # This is long before the command runs, and its exit code for code that does not import is a promise.
             traceback.print_exc()

@@ -75,6 +75,24 @@ def test_wrong_arguments_end_with_two_and_the_next_step(
     assert "Traceback" not in tree.log
 
 
+@pytest.mark.parametrize(
+    ("setting", "next_step"),
+    [
+        ({"BROKR_URL": "stub://"}, "Did you mean 'BROKER_URL'?"),
+        ({"BROKER_URL": "datbase://default"}, "Did you mean 'database'?"),
+        ({"BROKER_URL": "database://other"}, "DATABASES has no 'other', only: default"),
+        ({"THREADS": 0}, "THREADS is an integer of at least 1"),
+    ],
+)
+def test_wrong_settings_end_with_two_and_one_line(
+    setting: dict[str, object], next_step: str, store: Store, tmp_path: Path
+) -> None:
+    tree = Tree(tmp_path, store, settings=setting)
+    assert tree.wait() == 2, tree.story()
+    assert next_step in tree.log
+    assert "Traceback" not in tree.log
+
+
 def test_missing_tables_end_with_two_and_name_migrate(tmp_path: Path) -> None:
     tree = Tree(tmp_path, SQLiteStore(tmp_path / "empty.sqlite3"))
     try:

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
 from .broker import DatabaseBroker
 
 if TYPE_CHECKING:
@@ -16,4 +19,8 @@ __all__ = ["DatabaseBroker", "from_url"]
 
 def from_url(url: str, middleware: Iterable[Middleware] | None = None, **options: Any) -> DatabaseBroker:
     """The broker of a ``database://alias`` URL; the alias is a key of ``DATABASES``."""
-    return DatabaseBroker(using=urlsplit(url).netloc or "default", middleware=middleware, **options)
+    alias = urlsplit(url).netloc or "default"
+    if alias not in connections.settings:
+        known = ", ".join(sorted(connections.settings))
+        raise ImproperlyConfigured(f"BROKER_URL: DATABASES has no {alias!r}, only: {known}.")
+    return DatabaseBroker(using=alias, middleware=middleware, **options)
