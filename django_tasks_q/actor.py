@@ -14,6 +14,7 @@ from .common import MAX_NAME_LENGTH, check_priority, check_queue_name
 from .errors import did_you_mean
 from .logging import get_logger
 from .message import MAX_ID_LENGTH, Message
+from .outcomes import milliseconds
 from .signature import Signature
 
 P = ParamSpec("P")
@@ -51,7 +52,7 @@ class Actor(Generic[P, R]):
         self.actor_name = actor_name
         self.queue_name = queue_name
         self.priority = priority
-        self.options = {**options, **_named_targets(options)}
+        self.options = {**options, **_named_targets(options), **_durations(options)}
         self.app_label = _app_label(fn)
         self.signature = Signature(fn)
         self.logger = get_logger(fn.__module__ or "_", actor_name)
@@ -154,7 +155,7 @@ class Actor(Generic[P, R]):
         if "message_id" in options and not 0 < len(str(options["message_id"])) <= MAX_ID_LENGTH:
             raise ValueError(f"message_id has 1 to {MAX_ID_LENGTH} characters: {options['message_id']!r:.80}")
         _check_delivery_limit(options)
-        return {**options, **_named_targets(options)}
+        return {**options, **_named_targets(options), **_durations(options)}
 
 
 def _on_a_loop(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -261,6 +262,11 @@ def _named_targets(options: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{role} is an actor or the name of one: {target!r}")
         named[role] = target.actor_name if isinstance(target, Actor) else target
     return named
+
+
+def _durations(options: Mapping[str, Any]) -> dict[str, int]:
+    """Durations as milliseconds, which is what middleware reads and what fits into a message."""
+    return {name: milliseconds(value) for name, value in options.items() if isinstance(value, timedelta)}
 
 
 def _when(delay: int | timedelta | None, eta: int | datetime | None) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from django_tasks_q import Actor, EncodeError, actor, pipeline
+from django_tasks_q import Actor, EncodeError, Message, actor, pipeline
 from django_tasks_q.brokers.stub import StubBroker
 
 YEAR = 366 * 86_400_000
@@ -216,3 +216,15 @@ def test_an_actor_reads_well(stub: StubBroker) -> None:
     assert str(actor(work, broker=stub)) == "Actor(work)"
     assert "queue_name='default'" in repr(stub.actors["work"])
     assert isinstance(stub.actors["work"], Actor)
+
+
+def test_every_duration_may_be_a_timedelta(stub: StubBroker) -> None:
+    limits = {"time_limit": timedelta(seconds=5), "max_age": timedelta(hours=1), "min_backoff": timedelta(seconds=1)}
+    expected = {"time_limit": 5_000, "max_age": 3_600_000, "min_backoff": 1_000}
+
+    def work() -> None: ...
+
+    sender = actor(work, broker=stub, **limits)
+
+    assert sender.options == expected
+    assert Message.decode(sender.send_with_options(**limits).encode()).options == expected
