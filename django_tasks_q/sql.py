@@ -50,7 +50,18 @@ class Database:
     def is_in_transaction(self) -> bool:
         """Whether the caller's transaction is open on this thread's connection."""
         connection: Any = self.connection
-        return connection.in_atomic_block or (connection.connection is not None and not connection.get_autocommit())
+        if connection.in_atomic_block:
+            return True
+        if connection.connection is None:  # it will begin as the settings say
+            return not connection.settings_dict["AUTOCOMMIT"]
+        return not connection.get_autocommit()
+
+    def own(self) -> None:
+        """This thread's connection is the engine's: each statement commits, whatever ``AUTOCOMMIT`` says of others."""
+        connection: Any = self.connection
+        with self.errors():
+            if not connection.in_atomic_block and not connection.get_autocommit():
+                connection.set_autocommit(True)
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         """Run a statement that returns rows."""
@@ -106,6 +117,7 @@ class Database:
         SQLite's takes the write lock at once: deferred, it could not be upgraded while somebody else writes, whatever
         the time-out.
         """
+        self.own()
         self._run("BEGIN IMMEDIATE" if self.vendor == "sqlite" else "BEGIN", ())
         try:
             yield

@@ -153,6 +153,25 @@ class Databases(Conformance):
         assert bench.story("m").state == "succeeded"
 
     @pytest.mark.beyond_the_model
+    def test_a_project_that_commits_by_hand_is_understood(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        connection = connections[self.broker]
+        connection.close()
+        # Every connection made from now on, in other threads too, shares these settings.
+        monkeypatch.setitem(connections.settings[self.broker], "AUTOCOMMIT", False)
+        bench.send("never was")
+        transaction.rollback(using=self.broker)
+        bench.send("m")
+        transaction.commit(using=self.broker)
+        desk = bench.worker()
+        delivery = desk.take_one()
+        desk.call(bench.broker.renew, [desk.worker_id])
+        desk.settle(delivery, DONE)
+
+        assert bench.peek() == []
+        assert {name: story.state for name, story in bench.stories().items()} == {"m": "succeeded"}
+        connection.close()
+
+    @pytest.mark.beyond_the_model
     def test_tables_that_are_missing_are_named_with_the_next_step(self, bench: Bench) -> None:
         with _renamed(self.broker, "django_tasks_q_queuedmessage"):
             with pytest.raises(BrokerNotReady, match="migrate"):

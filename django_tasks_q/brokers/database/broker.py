@@ -97,6 +97,7 @@ class DatabaseBroker(Broker):
 
     def renew(self, worker_ids: Sequence[str]) -> None:
         if worker_ids:
+            self.database.own()
             self.database.count(self.queries.renew(len(worker_ids)), (self.lease, *worker_ids))
 
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:

@@ -44,6 +44,7 @@ class DatabaseConsumer(Consumer):
         self._has_heard = False
         self._look_at = 0.0
         self._due_at = float("inf")
+        self._database.own()
         self._database.count(self._queries.register, (worker.worker_id, broker.lease))
         self._wakeup = self._make_wakeup(Waker())
 
@@ -179,6 +180,7 @@ class DatabaseConsumer(Consumer):
 
     def _recover(self) -> None:
         """After a lost answer: claims that were made but never seen here are delivered now."""
+        self._database.own()
         owned = self._database.rows(self._queries.owned, (self._worker.worker_id,))
         self._stranded = [
             Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9])
