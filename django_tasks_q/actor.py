@@ -154,7 +154,7 @@ class Actor(Generic[P, R]):
             check_priority(options["priority"])
         if "message_id" in options and not 0 < len(str(options["message_id"])) <= MAX_ID_LENGTH:
             raise ValueError(f"message_id has 1 to {MAX_ID_LENGTH} characters: {options['message_id']!r:.80}")
-        _check_delivery_limit(options)
+        _check_numbers(options)
         return {**options, **_named_targets(options), **_durations(options)}
 
 
@@ -221,12 +221,29 @@ def actor(
         check_queue_name(queue_name)
         check_priority(priority)
         declared = {**on.actor_defaults, **options}
-        _check_delivery_limit(declared)
+        _check_numbers(declared)
         _refuse_unknown(declared, on.actor_options | ENGINE_OPTIONS, f"{name}: an actor has no option")
         _refuse_namesake(on, name, fn)
         return actor_class(fn, broker=on, actor_name=name, queue_name=queue_name, priority=priority, options=declared)
 
     return decorate if fn is None else decorate(fn)
+
+
+_DURATIONS = ("min_backoff", "max_backoff", "max_age", "time_limit")
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for a number that would fail in the worker, at every attempt, or silently mean nothing."""
+    for name in _DURATIONS:
+        value = options.get(name)
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        if value is not None and (type(value) not in (int, float) or not value >= 0):
+            raise ValueError(f"{name} is milliseconds, from 0 on, or a timedelta: {options[name]!r}")
+    retries = options.get("max_retries")
+    if retries is not None and (type(retries) is not int or retries < 0):
+        raise ValueError(f"max_retries is a whole number from 0 on, or None for ever: {retries!r}")
+    _check_delivery_limit(options)
 
 
 def _check_delivery_limit(options: Mapping[str, Any]) -> None:

@@ -61,6 +61,8 @@ def configured() -> Mapping[str, Any]:
     for key in value:
         if key not in DEFAULTS:
             raise ImproperlyConfigured(f"{NAME} has no setting {key!r}.{did_you_mean(str(key), list(DEFAULTS))}")
+        if key == "AUTODISCOVER" and isinstance(value[key], str):
+            raise ImproperlyConfigured(f"{NAME}: AUTODISCOVER is a list of module names: [{value[key]!r}]")
         if key in _MINIMUM and value[key] != DEFAULTS[key]:
             _check_number(key, value[key])
     return value

@@ -35,6 +35,8 @@ _STEADY_AFTER = 5.0
 """Seconds after which a worker counts as booted well; one that dies earlier makes its successor wait longer."""
 
 _KEEPER_TIMEOUT = 5.0
+_STARTS_AT_ONCE = 16
+"""Workers started between two looks at signals and at the supervisor."""
 """Seconds that the keeper gets at the end to bury who has to be, and then to go."""
 
 
@@ -123,7 +125,7 @@ class Generation:
             return
         now = clock.monotonic()
         serving = sum(not child.quarantine and not child.stopping for child in self._children.values())
-        for _ in range(self._wanted - serving):
+        for _ in range(min(self._wanted - serving, _STARTS_AT_ONCE)):
             if self._failures and now < self._starts_at:
                 return
             region = self._free_region()

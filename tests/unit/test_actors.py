@@ -228,3 +228,28 @@ def test_every_duration_may_be_a_timedelta(stub: StubBroker) -> None:
 
     assert sender.options == expected
     assert Message.decode(sender.send_with_options(**limits).encode()).options == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("time_limit", "1m"),
+        ("time_limit", -1),
+        ("time_limit", float("nan")),
+        ("min_backoff", "x"),
+        ("max_backoff", True),
+        ("max_age", timedelta(seconds=-1)),
+        ("max_retries", "3"),
+        ("max_retries", -1),
+        ("max_retries", 1.5),
+    ],
+)
+def test_a_number_that_would_fail_in_the_worker_is_refused_at_once(name: str, value: object) -> None:
+    broker = StubBroker()
+
+    with pytest.raises(ValueError, match=name):
+        actor(broker=broker, **{name: value})(lambda: None)
+
+    declared = actor(broker=broker, actor_name="fine")(lambda: None)
+    with pytest.raises(ValueError, match=name):
+        declared.send_with_options(**{name: value})

@@ -24,6 +24,8 @@ from django_tasks_q.supervisor.logs import configure
 from django_tasks_q.supervisor.supervisor import say
 
 ARGUMENTS, UNREACHABLE = 2, 3
+MOST = 1024
+"""Processes, or threads of one; more is a slip of the finger that would keep the machine busy starting them."""
 
 
 class Command(BaseCommand):
@@ -32,8 +34,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
-        add("-p", "--processes", type=_positive, help="worker processes (setting PROCESSES; default: one for each CPU)")
-        add("-t", "--threads", type=_positive, help="threads in each process (setting THREADS; default 8)")
+        add("-p", "--processes", type=_few, help="worker processes (setting PROCESSES; default: one for each CPU)")
+        add("-t", "--threads", type=_few, help="threads in each process (setting THREADS; default 8)")
         add(
             "-Q",
             "--queues",
@@ -98,6 +100,10 @@ class Command(BaseCommand):
         role = os.environ.pop(launch.ENVIRONMENT, None)
         if role is not None:
             return launch.run_role(options, msgspec.json.decode(role, type=launch.Role))
+        if not get_broker().capabilities.survives_restart:
+            _leave(
+                f"{get_broker().address} keeps messages in the process that sends them; workers would never see any."
+            )
         wait_for_broker(options.wait_for_broker / 1000)
         if handle.ENVIRONMENT not in os.environ:
             self.check_migrations()  # says which are not applied; only missing tables of our own stop us
@@ -181,6 +187,13 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"a whole number from 1 on, not {text!r}")
     return int(text)
+
+
+def _few(text: str) -> int:
+    number = _positive(text)
+    if number > MOST:
+        raise ArgumentTypeError(f"at most {MOST} on one machine, not {text}")
+    return number
 
 
 def _milliseconds(text: str) -> int:
