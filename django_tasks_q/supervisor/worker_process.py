@@ -12,14 +12,13 @@ from ..broker import get_broker
 from ..logging import get_logger
 from ..worker import Worker
 from ..worker.board import Region
-from ..worker.slot import any_busy
 from .options import Options
 from .signals import Signals
 
 logger = get_logger(__name__)
 
 UNFINISHED = 75
-"""Exit code of a worker that had to leave something running; the keeper gives it back once the process is gone."""
+"""Exit code of a worker that left something running, or could not tell the broker: the keeper will do it."""
 
 FENCED = 76
 """Exit code of a worker that was declared dead while it was not."""
@@ -56,7 +55,7 @@ def run_worker_process(options: Options, region: Region, worker_id: str, life: i
         os._exit(FENCED)
     worker.stop(max(0, options.shutdown_timeout - int(_LAST_MOMENT * 1000)))
     broker.close()
-    return UNFINISHED if any_busy(worker.slots) else 0
+    return 0 if worker.consumer.has_left else UNFINISHED
 
 
 class _Ending:

@@ -72,6 +72,10 @@ class ConsumerThread(Thread):
         self.processed = 0
         self.failed = 0
         self.connected = Event()
+        self.drained = Event()
+        """Set once nothing that is fetched can reach a worker thread any more."""
+        self.has_left = False
+        """Whether everything was settled or given back and the broker knows of the end."""
 
     # Called by other threads
 
@@ -115,6 +119,11 @@ class ConsumerThread(Thread):
         """Nothing claimed, nothing to settle."""
         return self._unfinished == 0 and not len(self._batch)
 
+    @property
+    def has_nothing_running(self) -> bool:
+        """Every delivery that was fetched is finished, though perhaps not settled yet."""
+        return self._unfinished <= len(self._batch)
+
     # The loop
 
     def run(self) -> None:
@@ -134,11 +143,14 @@ class ConsumerThread(Thread):
         return self._ending.is_set() and (not len(self._batch) or self._failures > 2)
 
     def _round(self) -> None:
+        if self._draining:
+            self._give_back()
+            self.drained.set()
         consumer = self._consumer
         if consumer is None:
             consumer = self._consumer = self._broker.consume(self._worker)
             self.connected.set()
-        if self._draining or self._has_waited_too_long():
+        if self._has_waited_too_long():
             self._give_back()
         room = self._room()
         if self._is_worth_a_trip() or self._reports or (room > 0 and self._is_worth_a_fetch(room)):
@@ -290,5 +302,6 @@ class ConsumerThread(Thread):
             return
         try:
             consumer.close(give_back=self._give_back_on_exit)
+            self.has_left = self._give_back_on_exit
         except BrokerError as error:
             logger.warning("The broker was not told of this worker's end (%s); its lease will run out.", error)

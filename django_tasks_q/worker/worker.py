@@ -130,7 +130,7 @@ class Worker:
                 slot.interrupt_again(Shutdown)
             self._wait_until_idle(end)
         self._ticker.end()
-        idle = not any_busy(self.slots)
+        idle = self._is_idle()
         for _ in self.workers:
             self.work_queue.put(None)
         for thread, slot in zip(self.workers, self.slots, strict=True):
@@ -157,8 +157,12 @@ class Worker:
         if self._on_forfeit is not None:
             self._on_forfeit()
 
+    def _is_idle(self) -> bool:
+        """Nothing runs, and nothing can begin to: an exchange may be under way whose deliveries are not here yet."""
+        return self.consumer.drained.is_set() and self.consumer.has_nothing_running and not any_busy(self.slots)
+
     def _wait_until_idle(self, end: float) -> bool:
-        while any_busy(self.slots):
+        while not self._is_idle():
             if clock.monotonic() >= end:
                 return False
             time.sleep(0.01)

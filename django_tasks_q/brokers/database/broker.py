@@ -10,7 +10,7 @@ from ... import changes, clock
 from ...broker import MAX_BATCH, Broker, refuse_one_id
 from ...capabilities import SAME, Capabilities, Capability
 from ...deliveries import Casualty, Delivery, Judge, Outgoing, QueueCounts, Settlement, WorkerInfo
-from ...errors import DuplicateMessage, QueueNotFound
+from ...errors import BrokerError, DuplicateMessage, QueueNotFound
 from ...mirror import RecordWriter
 from ...models import Place
 from ...outcomes import HANDED_BACK
@@ -138,7 +138,13 @@ class DatabaseBroker(Broker):
             rows = [row for row in self.database.rows(self.queries.owned, (worker_id,)) if row[9]]
             detail, alone = "its worker's lease ran out", len(rows) == 1
             started = [Casualty(row[1], row[4], "lost", row[9], detail, alone) for row in rows]
-            self.bury(worker_id, started, judge)
+            try:
+                self.bury(worker_id, started, judge)
+            except BrokerError:
+                raise
+            except Exception:
+                # One that cannot be buried must not keep the others waiting; it is tried again the next time.
+                self.logger.exception("Worker %s cannot be buried.", worker_id)
         return gone
 
     def has_suspects(self) -> bool:

@@ -107,7 +107,7 @@ class Command(BaseCommand):
         wait_for_broker(options.wait_for_broker / 1000)
         if handle.ENVIRONMENT not in os.environ:
             self.check_migrations()  # says which are not applied; only missing tables of our own stop us
-        connections.close_all()
+        close_connections()
         channel = os.environ.pop(handle.ENVIRONMENT, None)
         if channel is not None:
             return _run_generation(options, Channel.from_descriptor(int(channel)))
@@ -171,8 +171,16 @@ def greet(options: Options) -> None:
     say("Stop with Ctrl-C.")
 
 
+def close_connections() -> None:
+    """What must not cross a fork: connections, and pools of them."""
+    connections.close_all()
+    for connection in connections.all(initialized_only=True):
+        if hasattr(connection, "close_pool"):
+            connection.close_pool()
+
+
 def _run_generation(options: Options, channel: Channel) -> int:
-    return Generation(options, channel, prepare_fork=connections.close_all).run()
+    return Generation(options, channel, prepare_fork=close_connections).run()
 
 
 def _project_folder() -> str:
