@@ -96,6 +96,8 @@ class Executor:
             logger.info("%s was skipped: %s", actor.actor_name, skip)
         except BaseException as error:
             exception = error
+        # Once more: an interrupt that landed on the first step of closing would leave the slot open to the next one.
+        slot.close()
         self._notice(exception)
         if skipped:
             self._tell("after_skip_message", proxy)
