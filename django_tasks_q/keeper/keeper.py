@@ -17,6 +17,7 @@ from ..errors import BrokerError
 from ..judge import make_judge
 from ..logging import get_logger
 from ..supervisor.channel import Channel
+from ..supervisor.liveness import is_alive
 from ..worker.board import EMPTY, Board
 from .leases import Leases
 from .rescuer import Rescuer
@@ -127,7 +128,7 @@ class Keeper:
 
     def _living(self) -> list[int]:
         return [
-            region.pid for region in self._board if region.presence != EMPTY and region.pid and _is_alive(region.pid)
+            region.pid for region in self._board if region.presence != EMPTY and region.pid and is_alive(region.pid)
         ]
 
 
@@ -143,18 +144,6 @@ def _grave(region: Any) -> dict[str, Any]:
         "casualties": msgspec.to_builtins(casualties),
         "reason": "ended with its generation",
     }
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process that is not our child still runs; a zombie that nobody reaps does not."""
-    try:
-        os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return os.path.exists(f"/proc/{pid}") or not os.path.exists("/proc/self")
 
 
 def _kill(pid: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from .. import clock
 from ..logging import get_logger
 from .channel import Channel
+from .liveness import is_alive
 
 logger = get_logger(__name__)
 
@@ -86,7 +87,7 @@ class GenerationHandle:
 
     def living_children(self) -> list[int]:
         """Which of its children still run; asked after its death, when they are nobody's children."""
-        return [pid for pid in self.children if _signal(pid, 0)]
+        return [pid for pid in self.children if is_alive(pid)]
 
     def kill_children(self) -> None:
         for pid in self.living_children():
