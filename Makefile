@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Most tests wait for processes, not for the processor; the long ones go to whoever is idle.
 PYTEST_ARGS ?= -n 4 --dist worksteal
+# What is measured is measured alone: beside other tests the workers starve and their batches shrink.
+ALONE := tests/benchmarks tests/faults/test_terms.py tests/lifecycle/test_moments.py
 
 .DEFAULT_GOAL := help
 # The steps of a target run one after the other and the first that fails ends it, whatever -j says.
@@ -35,11 +37,10 @@ demo: venv ## Run the test project: web server and workers until Ctrl-C (ARGS=--
 	@$(BIN)/python -m testproject.demo $(ARGS)
 
 .PHONY: test
-# What is measured is measured alone: beside other tests the workers starve and their batches shrink.
 test: services lint typecheck migrations ## Run everything: services, lint, types, migrations, tests (PYTEST_ARGS='-k name')
 	@$(call heading,Tests)
-	$(BIN)/python -m pytest tests/benchmarks
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore=tests/benchmarks
+	$(BIN)/python -m pytest $(ALONE)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(addprefix --ignore=,$(ALONE))
 
 .PHONY: lint
 lint: venv ## Check style, format and who imports whom
@@ -65,6 +66,12 @@ format: venv ## Format the code and repair what can be repaired
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/djlint --reformat --quiet django_tasks_q testproject
+
+.PHONY: messages
+messages: venv ## Update and compile the translations (needs gettext)
+	@command -v xgettext >/dev/null || { echo 'gettext is missing: apt install gettext, or brew install gettext' >&2; exit 1; }
+	cd django_tasks_q && ../$(BIN)/django-admin makemessages --all --no-obsolete --no-wrap --add-location file
+	cd django_tasks_q && ../$(BIN)/django-admin compilemessages
 
 .PHONY: bench
 bench: venv services ## Measure, with peers beside it (ARGS names what to measure)

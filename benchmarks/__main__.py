@@ -11,20 +11,20 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from . import report
-from .cases import Case, Scale, cold, drain, idle, latency, send, statements
+from .cases import Case, Scale, cold, drain, idle, latency, retention, send, statements
 from .databases import STORES, Store
 from .engines import DJANGO_TASKS_Q, PEERS, Bench, Engine, prepared_database
 from .processes import Failed
 from .results import Figure, Results
 
-CASES = {module.CASE.name: module.CASE for module in (drain, send, latency, idle, statements, cold)}
+CASES = {module.CASE.name: module.CASE for module in (drain, send, latency, idle, statements, cold, retention)}
 
 
 def main() -> int:
     arguments = _parser().parse_args()
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     results = Results()
-    scale = Scale(arguments.messages, arguments.peer_messages, arguments.sends, arguments.idle)
+    scale = Scale(arguments.messages, arguments.peer_messages, arguments.sends, arguments.idle, arguments.old_records)
     engines = (DJANGO_TASKS_Q, *(PEERS if arguments.peer else ()))
     try:
         for name in arguments.only or CASES:
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peer-messages", type=int, default=2_000, metavar="N", help="of each peer (default 2,000)")
     add("--sends", type=int, default=300, metavar="N", help="single sends for the latency (default 300)")
     add("--idle", type=float, default=10.0, metavar="S", help="seconds of watching idle workers (default 10)")
+    add("--old-records", type=int, default=500_000, metavar="N", help="to be deleted meanwhile (default 500,000)")
     add("--peer", action=argparse.BooleanOptionalAction, default=True, help="measure the peers beside it")
     add("--json", type=Path, metavar="FILE", help="write everything there as JSON")
     add("--write", type=Path, metavar="FILE", help="write a Markdown page with the facts of this machine there")

@@ -24,10 +24,15 @@ WARM_UP = 20
 """Sends before the clock runs: connections are opened and statements prepared."""
 
 
-def fill(tasks: Any, messages: int, batch: int = 1_000) -> None:
+def fill(tasks: Any, messages: int, first: int = 0, batch: int = 1_000) -> None:
     """Queue ``messages``, as fast as the engine can."""
-    for start in range(0, messages, batch):
-        tasks.send_many(range(start, min(start + batch, messages)))
+    for start in range(first, first + messages, batch):
+        tasks.send_many(range(start, min(start + batch, first + messages)))
+
+
+def remember(tasks: Any, records: int) -> None:
+    """Make it look as if the engine had been at work for long."""
+    tasks.remember(records)
 
 
 def send(tasks: Any, messages: int, batch: int = 1, atomic: bool = False) -> dict[str, float]:
@@ -65,7 +70,7 @@ def send_apart(
     return {"began": began[WARM_UP:], "returned": returned[WARM_UP:]}
 
 
-JOBS: dict[str, Callable[..., Any]] = {"fill": fill, "send": send, "send_apart": send_apart}
+JOBS: dict[str, Callable[..., Any]] = {"fill": fill, "remember": remember, "send": send, "send_apart": send_apart}
 
 
 def main() -> None:

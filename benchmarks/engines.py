@@ -131,9 +131,12 @@ class Bench:
         command = [self.engine.python(), "-m", "benchmarks.client", job, json.dumps(arguments)]
         return json.loads(run(command, self._environment))
 
-    def workers(self, database: Database | None = None) -> Workers:
-        """Start the workers, on ``database`` when that is reached another way than by the clients."""
-        environment = dict(self._environment)
+    def workers(self, database: Database | None = None, **more: str) -> Workers:
+        """Start the workers, on ``database`` when that is reached another way than by the clients.
+
+        ``more`` goes into their environment.
+        """
+        environment = self._environment | more
         if database is not None:
             environment[variables.DATABASE] = json.dumps(database.config)
         commands = [self.engine.command(*command) for command in self.engine.commands]

@@ -22,6 +22,7 @@ TITLES = {
     "latency": "Latency of idle workers, from the call of `send()` to the start of the task",
     "idle": "Idle workers: CPU and memory",
     "statements": "Statements at full load, as the server counts them",
+    "retention": "Drain while old records are deleted, and without",
     "cold": "Cold start: from the launch of the command to the first task",
 }
 

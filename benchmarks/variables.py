@@ -6,5 +6,8 @@ DATABASE = "BENCHMARK_DATABASE"
 SLOTS = "BENCHMARK_SLOTS"
 """The file with the ledger."""
 
+KEEPS_RECORDS = "BENCHMARK_KEEPS_RECORDS"
+"""Set: workers delete no records, however old they are."""
+
 TASKS = "BENCHMARK_TASKS"
 """The module whose ``send`` and ``send_many`` are asked."""

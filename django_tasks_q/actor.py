@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -20,8 +20,11 @@ from .signature import Signature
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ENGINE_OPTIONS = frozenset({"delivery_limit"})
+ENGINE_OPTIONS = frozenset({"delivery_limit", "record"})
 """Options that the engine itself reads, for actors and messages alike."""
+
+ACTOR_ENGINE_OPTIONS = ENGINE_OPTIONS | {"on_commit"}
+"""What the engine reads of actors."""
 
 _MESSAGE_ONLY = frozenset({"priority", "message_id", "pipe_target"})
 _ACTOR_ONLY = frozenset({"retry_when", "throws", "queue_name", "schedule"})
@@ -52,7 +55,8 @@ class Actor(Generic[P, R]):
         self.actor_name = actor_name
         self.queue_name = queue_name
         self.priority = priority
-        self.options = {**options, **_named_targets(options), **_durations(options)}
+        self._own_options = dict(options)
+        self.take_defaults()
         self.app_label = _app_label(fn)
         self.signature = Signature(fn)
         self.logger = get_logger(fn.__module__ or "_", actor_name)
@@ -61,6 +65,11 @@ class Actor(Generic[P, R]):
         self.__module__ = fn.__module__
         self.__wrapped__ = fn
         broker.declare_actor(self)
+
+    def take_defaults(self) -> None:
+        """Let the options that this actor does not declare itself be those of the broker's ``actor_defaults``."""
+        options = {**self.broker.actor_defaults, **self._own_options}
+        self.options = {**options, **_named_targets(options), **_durations(options)}
 
     def message(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
         """A message that calls this actor; nothing is sent. TypeError when the arguments do not fit the signature.
@@ -89,11 +98,11 @@ class Actor(Generic[P, R]):
             TypeError: the arguments do not fit the signature; ones that are missing are noticed at send.
             ValueError: an unknown option, a bad delay, eta or priority.
         """
-        arguments = dict(kwargs) if kwargs else {}
-        self.signature.check_partial(tuple(args), arguments)
+        args, arguments = _arguments(args, kwargs)
+        self.signature.check_partial(args, arguments)
         checked = self._message_options(options) if options else {}
         checked |= _when(delay, eta)
-        return Message(self.queue_name, self.actor_name, tuple(args), arguments, checked)
+        return Message(self.queue_name, self.actor_name, args, arguments, checked)
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
         """Send a message that calls this actor with these arguments; returns it.
@@ -104,7 +113,7 @@ class Actor(Generic[P, R]):
             BrokerConnectionError: the broker cannot be reached.
         """
         self.signature.check(args, kwargs)
-        return self.broker.enqueue(self.message_with_options(args=args, kwargs=kwargs))
+        return self._send(self.message_with_options(args=args, kwargs=kwargs))
 
     def send_with_options(
         self,
@@ -116,9 +125,46 @@ class Actor(Generic[P, R]):
         **options: Any,
     ) -> Message[R]:
         """Send a message with options of its own; see :meth:`message_with_options` and :meth:`send`."""
-        self.signature.check(tuple(args), kwargs or {})
-        message = self.message_with_options(args=args, kwargs=kwargs, delay=delay, eta=eta, **options)
+        args, kwargs = _arguments(args, kwargs)
+        self.signature.check(args, kwargs)
+        return self._send(self.message_with_options(args=args, kwargs=kwargs, delay=delay, eta=eta, **options))
+
+    def _send(self, message: Message[R]) -> Message[R]:
+        """As the actor wants it: now, or with the commit."""
+        if self.options.get("on_commit"):
+            self.broker.enqueue_on_commit([message])
+            return message
         return self.broker.enqueue(message)
+
+    def send_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
+        """Send a message when the open transaction of the default database commits; at once when none is open.
+
+        Nothing is sent when the transaction is rolled back, or the savepoint it was sent in. Once it has committed the
+        message is not lost, whatever happens to this process or the broker: it waits in a row of the same transaction.
+
+        Returns the message, with the id that it will have. Errors as :meth:`send`; a broker that is away is none.
+        """
+        return self.send_on_commit_with_options(args=args, kwargs=kwargs)
+
+    def send_on_commit_with_options(
+        self,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        delay: int | timedelta | None = None,
+        eta: int | datetime | None = None,
+        using: str | None = None,
+        **options: Any,
+    ) -> Message[R]:
+        """:meth:`send_on_commit` with options of its own; ``using`` is the database whose transaction it waits for.
+
+        A delay counts from the commit.
+        """
+        args, kwargs = _arguments(args, kwargs)
+        self.signature.check(args, kwargs)
+        message = self.message_with_options(args=args, kwargs=kwargs, delay=delay, eta=eta, **options)
+        self.broker.enqueue_on_commit([message], using=using)
+        return message
 
     async def asend(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
         """:meth:`send` from async code, without blocking the event loop."""
@@ -130,11 +176,22 @@ class Actor(Generic[P, R]):
         sent: Message[R] = await _off_the_loop(self.send_with_options, **options)
         return sent
 
+    async def asend_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
+        """:meth:`send_on_commit` from async code, without blocking the event loop."""
+        sent: Message[R] = await _off_the_loop(self.send_on_commit, *args, **kwargs)
+        return sent
+
+    async def asend_on_commit_with_options(self, **options: Any) -> Message[R]:
+        """:meth:`send_on_commit_with_options` from async code, without blocking the event loop."""
+        sent: Message[R] = await _off_the_loop(self.send_on_commit_with_options, **options)
+        return sent
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now."""
         if not self.logger.isEnabledFor(10):
             return self.fn(*args, **kwargs)
-        self.logger.debug("Received args=%r kwargs=%r.", args, kwargs)
+        shown = self.broker.recording.shown_arguments(self.actor_name, args, kwargs)
+        self.logger.debug("Received args=%r kwargs=%r.", *shown)
         start = time.perf_counter()
         try:
             return self.fn(*args, **kwargs)
@@ -216,17 +273,36 @@ def actor(
     def decorate(fn: Callable[..., Any]) -> Any:
         on = broker or get_broker()
         name = actor_name or fn.__name__
-        if not 0 < len(name) <= MAX_NAME_LENGTH:
-            raise ValueError(f"An actor name has 1 to {MAX_NAME_LENGTH} characters: {name!r:.80}")
+        if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+            raise ValueError(f"An actor name has 1 to {MAX_NAME_LENGTH} printable characters: {name!r:.80}")
         check_queue_name(queue_name)
         check_priority(priority)
-        declared = {**on.actor_defaults, **options}
-        _check_numbers(declared)
-        _refuse_unknown(declared, on.actor_options | ENGINE_OPTIONS, f"{name}: an actor has no option")
+        check_actor_options(on, {**on.actor_defaults, **options}, f"{name}: an actor has no option")
         _refuse_namesake(on, name, fn)
-        return actor_class(fn, broker=on, actor_name=name, queue_name=queue_name, priority=priority, options=declared)
+        return actor_class(fn, broker=on, actor_name=name, queue_name=queue_name, priority=priority, options=options)
 
+    if fn is not None and not callable(fn):
+        raise TypeError(f"@actor takes options by name, such as @actor(queue_name='mail'); not {fn!r:.40}.")
     return decorate if fn is None else decorate(fn)
+
+
+def _arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What ``args=`` and ``kwargs=`` say; TypeError for ``args=("one")``, which would be a call with three letters."""
+    if type(args) is not tuple and (isinstance(args, str | bytes) or not isinstance(args, Iterable)):
+        raise TypeError(
+            f"args is a list or tuple of arguments, not {args!r:.40}; a single one is args=({args!r:.40},)."
+        )
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs is a dict of arguments, not {kwargs!r:.40}.")
+    return tuple(args), dict(kwargs or {})
+
+
+def check_actor_options(broker: Broker, options: Mapping[str, Any], what: str) -> None:
+    """Raise ValueError for an option that the broker's middleware does not read or a bad number, TypeError for a
+    callback that is no actor."""
+    _check_numbers(options)
+    _named_targets(options)
+    _refuse_unknown(options, broker.actor_options | ACTOR_ENGINE_OPTIONS, what)
 
 
 _DURATIONS = ("min_backoff", "max_backoff", "max_age", "time_limit")
@@ -243,6 +319,9 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
     retries = options.get("max_retries")
     if retries is not None and (type(retries) is not int or retries < 0):
         raise ValueError(f"max_retries is a whole number from 0 on, or None for ever: {retries!r}")
+    for name in ("record", "on_commit"):
+        if type(options.get(name, True)) is not bool:
+            raise ValueError(f"{name} is True or False: {options[name]!r}")
     _check_delivery_limit(options)
 
 

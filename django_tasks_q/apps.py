@@ -8,15 +8,26 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 from . import conf
 from .actor import Actor
 from .broker import get_broker, set_broker_factory
-from .configured import make_broker
+from .brokers.unusable import UnusableBroker
+from .configured import make_worker_services, rate_limiter_backend, settings_broker
+from .logging import get_logger
+from .message import set_lookup
+from .outbox import set_outbox
+from .rate_limits.backend import set_rate_limiter_backend_factory
+from .worker.duties import set_services_factory
 
-set_broker_factory(make_broker)
+logger = get_logger(__name__)
+
+set_broker_factory(settings_broker.make)
+set_rate_limiter_backend_factory(rate_limiter_backend)
+set_services_factory(make_worker_services)
 
 
 class DjangoTasksQConfig(AppConfig):
@@ -26,33 +37,56 @@ class DjangoTasksQConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import the actors of every app. No connection is made here."""
+        """Import the actors of every app. No connection is made here.
+
+        Settings that cannot be used end ``runworkers``; everything else goes on, so that the system checks can say
+        what is wrong, and whoever uses the broker gets the error.
+        """
         from . import checks
+        from .operations import lookup
+        from .waiting import DatabaseOutbox
 
+        set_lookup(lookup)
+        set_outbox(DatabaseOutbox())
         checks.register_checks()
-        self._import_actors()
-        for actor in get_broker().actors.values():
-            _set_app_label(actor)
-
-    def _import_actors(self) -> None:
-        starts_workers = sys.argv[1:2] == ["runworkers"]
-        try:
-            modules = conf.get("AUTODISCOVER")
-            get_broker()
-        except ImproperlyConfigured as error:
-            if not starts_workers:
-                raise
+        setting_changed.connect(settings_broker.follow)
+        error = _wrong_settings()
+        if error is None:
+            _import_actors(conf.get("AUTODISCOVER"))
+            for actor in get_broker().actors.values():
+                _set_app_label(actor)
+        elif _starts_workers():
             print(f"runworkers: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
-        try:
-            autodiscover_modules(*modules)
-        except Exception:
-            if not starts_workers:
-                raise
-            # This is long before the command runs, and its exit code for code that does not import is a promise.
-            traceback.print_exc()
-            print("runworkers: the actors cannot be imported, see above.", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise SystemExit(2)
+        else:
+            logger.critical("%s No message can be sent; see 'manage.py check'.", error)
+
+
+def _wrong_settings() -> Exception | None:
+    broker: object = get_broker()
+    if isinstance(broker, UnusableBroker):
+        return broker.error
+    try:
+        conf.configured()  # somebody has set a broker of his own
+    except ImproperlyConfigured as error:
+        return error
+    return None
+
+
+def _import_actors(modules: list[str]) -> None:
+    try:
+        autodiscover_modules(*modules)
+    except Exception:
+        if not _starts_workers():
+            raise
+        # This is long before the command runs, and its exit code for code that does not import is a promise.
+        traceback.print_exc()
+        print("runworkers: the actors cannot be imported, see above.", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _starts_workers() -> bool:
+    return sys.argv[1:2] == ["runworkers"]
 
 
 def _set_app_label(actor: Actor[Any, Any]) -> None:

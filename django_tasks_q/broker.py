@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import msgspec
+
 from . import clock
 from .capabilities import Capabilities
 from .common import MAX_NAME_LENGTH, check_priority, check_queue_name, q_name
@@ -17,6 +19,7 @@ from .deliveries import (
     Casualty,
     Delivery,
     Exchange,
+    Held,
     Judge,
     MessageProxy,
     Outgoing,
@@ -26,16 +29,21 @@ from .deliveries import (
     WorkerInfo,
 )
 from .errors import ActorNotFound, MessageTooLarge, MiddlewareError, QueueNotFound, did_you_mean
+from .journal import Journal
 from .logging import get_logger
 from .message import MAX_ID_LENGTH, Message
+from .outbox import get_outbox
+from .recording import Recording
 
 if TYPE_CHECKING:
     from .actor import Actor
-    from .events import Event
     from .middleware import Middleware
 
 MAX_DELAY = 366 * 86_400_000
 """Milliseconds; further ahead than a year is more likely a mistake than a plan."""
+
+_END_OF_TIME = 253_370_764_800_000
+"""The year 9999 in epoch milliseconds: later times cannot be stored, or not be shown in every time zone."""
 
 MAX_QUEUES_PER_EXCHANGE = 16
 MAX_BATCH = 1_000
@@ -73,18 +81,6 @@ class Consumer(ABC):
         """
 
 
-class Journal(ABC):
-    """Where a broker keeps its events until the mirror has written them: read from the head, write, commit, trim."""
-
-    @abstractmethod
-    def read(self, limit: int) -> list[Event]:
-        """The oldest events, at most ``limit``; reading again returns the same until they are trimmed."""
-
-    @abstractmethod
-    def trim(self, count: int) -> None:
-        """Forget the oldest ``count`` events."""
-
-
 class Broker(ABC):
     """Keeps messages and hands them out. Subclasses fill in the store; hooks, names and checks are here.
 
@@ -106,6 +102,7 @@ class Broker(ABC):
         self.middleware: list[Middleware] = []
         self.max_message_bytes = 1_048_576
         self.actor_defaults: Mapping[str, Any] = {}
+        self.recording = Recording()
         self._hooks: dict[str, list[Callable[..., Any]]] = {}
         for item in _default_middleware() if middleware is None else middleware:
             self.add_middleware(item)
@@ -232,14 +229,40 @@ class Broker(ABC):
         All of them are checked and encoded before the first is sent.
         """
         outgoing = [self.prepare(message) for message in messages]
+        self.publish(outgoing)
+        return [item.message for item in outgoing]
+
+    def enqueue_on_commit(self, messages: Iterable[Message[Any]], *, using: str | None = None) -> list[Message[Any]]:
+        """Send messages when the open transaction of database ``using`` commits; at once when none is open.
+
+        They are checked and encoded now. None is Django's default database; without Django there are no transactions.
+        Errors as :meth:`enqueue`, except that a broker that is away at the commit is nobody's error: the messages wait
+        in rows.
+        """
+        outgoing = [self.prepare(message) for message in messages]
+        outbox = get_outbox()
+        if outbox is None:
+            self.publish(outgoing)
+        elif outgoing:
+            outbox.send(self, outgoing, using)
+        return [item.message for item in outgoing]
+
+    def sends_within(self, using: str) -> bool:
+        """Whether a send is part of the open transaction of the database ``using``."""
+        return False
+
+    def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        """Send what was prepared, in as few round trips as possible. Errors as :meth:`enqueue`."""
         for start in range(0, len(outgoing), MAX_BATCH):
             self._enqueue(outgoing[start : start + MAX_BATCH])
         for item in outgoing:
             self.announce(item)
-        return [item.message for item in outgoing]
 
     def prepare(self, message: Message[Any], delay: int | None = None, parent_id: str = "") -> Outgoing:
         """Check, announce to ``before_enqueue`` and encode a message; nothing is sent yet."""
+        queue_name = q_name(message.queue_name)
+        if queue_name != message.queue_name:  # one of Dramatiq's names, which nobody consumes: delays wait in the queue
+            message = message.copy(queue_name=queue_name)
         self._check(message)
         if delay is None:
             delay = message.options.get("delay")
@@ -251,29 +274,49 @@ class Broker(ABC):
             raise MessageTooLarge(
                 f"{message.actor_name}: {len(payload)} bytes encoded, MAX_MESSAGE_BYTES is {self.max_message_bytes}."
             )
+        return self._outgoing(message, payload, delay, eta, parent_id or _parent_id())
+
+    def reopen(self, payload: bytes, parent_id: str, age: int) -> Outgoing:
+        """What was prepared ``age`` milliseconds ago and may have been sent since. DecodeError for what is no message.
+
+        No hook hears of it again; what is left of a delay counts from now.
+        """
+        message = Message.decode(payload)
+        delay = message.options.get("delay")
+        eta = message.options.get("eta") if delay is None else None
+        left = None if delay is None else max(0, delay - age)
+        outgoing = self._outgoing(message, payload, left, eta, parent_id)
+        return msgspec.structs.replace(outgoing, repeat=True)
+
+    def _outgoing(
+        self, message: Message[Any], payload: bytes, delay: int | None, eta: int | None, parent_id: str
+    ) -> Outgoing:
         actor = self.actors.get(message.actor_name)
         priority = message.options.get("priority", 0 if actor is None else actor.priority)
-        return Outgoing(
-            message, payload, priority, delay, eta, "" if actor is None else actor.app_label, parent_id or _parent_id()
-        )
+        app_label, options = ("", {}) if actor is None else (actor.app_label, actor.options)
+        record = self.recording.wants(message.options, options)
+        return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record)
 
     def announce(self, outgoing: Outgoing) -> None:
         """Tell ``after_enqueue`` that the broker has the message."""
         self.emit_after("enqueue", outgoing.message, outgoing.delay)
 
     def _check(self, message: Message[Any]) -> None:
-        if message.queue_name not in self.queues and q_name(message.queue_name) not in self.queues:
+        if message.queue_name not in self.queues:
             hint = did_you_mean(message.queue_name, list(self.queues))
             raise QueueNotFound(f"No queue is called {message.queue_name!r}; declare_queue() makes one known.{hint}")
         if not 0 < len(message.message_id) <= MAX_ID_LENGTH or not message.message_id.isprintable():
             raise ValueError(f"A message id has 1 to {MAX_ID_LENGTH} printable characters: {message.message_id!r:.80}")
-        if not 0 < len(message.actor_name) <= MAX_NAME_LENGTH:
-            raise ValueError(f"An actor name has 1 to {MAX_NAME_LENGTH} characters: {message.actor_name!r:.80}")
+        name, created = message.actor_name, message.message_timestamp
+        if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+            raise ValueError(f"An actor name has 1 to {MAX_NAME_LENGTH} printable characters: {name!r:.80}")
+        if type(created) is not int or not 0 <= created < _END_OF_TIME:
+            raise ValueError(f"message_timestamp is epoch milliseconds before the year 9999: {created!r:.80}")
         options = message.options
         if "priority" in options:
             check_priority(options["priority"])
-        if "message_id" in options and not 0 < len(str(options["message_id"])) <= MAX_ID_LENGTH:
-            raise ValueError(f"message_id has 1 to {MAX_ID_LENGTH} characters: {options['message_id']!r:.80}")
+        if "message_id" in options:
+            _check_correlation_id(str(options["message_id"]))
 
     @abstractmethod
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
@@ -318,8 +361,36 @@ class Broker(ABC):
         """Look at messages without taking them, in the order in which they would run (dead ones: oldest first)."""
 
     @abstractmethod
+    def look_up(self, message_ids: Sequence[str]) -> dict[str, Held]:
+        """The messages of these ids that the broker holds, whole, by id; what it does not know is not there."""
+
+    @abstractmethod
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
         """Give dead letters a new life, attempts and losses forgotten. Returns the ids that were dead letters."""
+
+    @abstractmethod
+    def discard(self, message_ids: Sequence[str]) -> list[str]:
+        """Drop messages that wait, are delayed or dead; what runs is left alone. Returns the ids that were dropped."""
+
+    def replace(self, message_id: str, message: Message[Any]) -> bool:
+        """Send ``message`` in the place of a dead letter, which is discarded in the same step.
+
+        False, and nothing is sent, when it was no dead letter any more: asked twice, it happens once. Errors as
+        :meth:`enqueue`.
+        """
+        outgoing = self.prepare(message, parent_id=message_id)
+        replaced = self._replace(message_id, outgoing)
+        if replaced:
+            self.announce(outgoing)
+        return replaced
+
+    @abstractmethod
+    def _replace(self, message_id: str, outgoing: Outgoing) -> bool:
+        """Discard a dead letter and store another message, both or neither."""
+
+    @abstractmethod
+    def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
+        """Drop up to ``limit`` dead letters that died more than ``ttl`` milliseconds ago; how many there were."""
 
     @abstractmethod
     def flush(self, queue_name: str) -> None:
@@ -342,6 +413,9 @@ class Broker(ABC):
     def check_ready(self) -> None:
         """Raise BrokerNotReady or BrokerConnectionError with the next step in words when messages cannot travel."""
 
+    def forget_settings(self) -> None:
+        """Forget what was derived from ``recording`` and the other values of the settings: they have changed."""
+
     def close(self) -> None:
         """Let go of this process's connections."""
 
@@ -352,6 +426,12 @@ def check_delay(delay: object, eta: object) -> None:
         raise ValueError(f"delay is milliseconds between 0 and {MAX_DELAY} (a year): {delay!r}")
     if eta is not None and (type(eta) is not int or eta - clock.wall_ms() > MAX_DELAY):
         raise ValueError(f"eta is epoch milliseconds, at most a year ahead: {eta!r}")
+
+
+def _check_correlation_id(correlation_id: str) -> None:
+    # What is not printable would be stored escaped, and not fit its column.
+    if not 0 < len(correlation_id) <= MAX_ID_LENGTH or not correlation_id.isprintable():
+        raise ValueError(f"message_id has 1 to {MAX_ID_LENGTH} printable characters: {correlation_id!r:.80}")
 
 
 def refuse_one_id(message_ids: object) -> None:
@@ -389,6 +469,13 @@ def set_broker(broker: Broker | None) -> None:
     """Make ``broker`` the one that actors declared from now on belong to; None forgets the present one."""
     global _broker
     _broker = broker
+
+
+def replace_broker(old: Broker, new: Broker) -> None:
+    """Put ``new`` where ``old`` is; a broker that somebody has set stays."""
+    global _broker
+    if _broker is old:
+        _broker = new
 
 
 def set_broker_factory(factory: Callable[[], Broker]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .deliveries import Casualty, Delivery, Outgoing, Settlement, Started
-from .errors import HardTimeLimit, LostWorker
+from .errors import DecodeError, HardTimeLimit, LostWorker
 from .events import Birth, Event, Kind
+from .fold import LATE
 from .message import Message
 from .outcomes import UNDECODABLE, Dead, Done, ErrorInfo, Outcome, Parked, Requeue, Retry, Revoked, Skipped
 from .states import State
@@ -31,7 +32,14 @@ def created(outgoing: Outgoing, now: int, life: int = 0) -> Event:
         life=life,
         eta=due,
         birth=birth(outgoing),
+        record=outgoing.record,
     )
+
+
+def pending(outgoing: Outgoing, now: int) -> Event:
+    """A message's transaction has committed, and its broker cannot be reached."""
+    message_id = outgoing.message.message_id
+    return Event(Kind.PENDING, message_id, State.PENDING, now, birth=birth(outgoing), record=outgoing.record)
 
 
 def due_at(outgoing: Outgoing, now: int) -> int | None:
@@ -57,19 +65,46 @@ def birth(outgoing: Outgoing) -> Birth:
     )
 
 
-def promoted(message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int) -> Event:
+def promoted(
+    message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int, record: bool = True
+) -> Event:
     """A delayed message's time has come; the promotion belongs to the delivery that it makes possible."""
-    return Event(Kind.PROMOTED, message_id, State.ENQUEUED, now, life, retries, deliveries + 1, lost)
+    return Event(Kind.PROMOTED, message_id, State.ENQUEUED, now, life, retries, deliveries + 1, lost, record=record)
 
 
-def discarded(message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int) -> Event:
+def discarded(
+    message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int, record: bool = True
+) -> Event:
     """Somebody threw away a message that was waiting or dead."""
-    return Event(Kind.WITHDRAWN, message_id, State.DISCARDED, now, life, retries, deliveries + 1, lost)
+    return Event(Kind.WITHDRAWN, message_id, State.DISCARDED, now, life, retries, deliveries + 1, lost, record=record)
 
 
-def requeued(message_id: str, now: int, life: int, deliveries: int) -> Event:
+def missed(
+    message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int, started_at: int | None, worker: str
+) -> Event:
+    """The broker does not know a message any more that nobody saw end; ``now`` is the time of who noticed."""
+    error = ErrorInfo("MessageLost", "The broker does not know this message any more.")
+    return Event(
+        Kind.MISSED, message_id, State.DEAD, now, life, retries, deliveries, lost,
+        started_at=started_at, worker=worker, reason="lost", error=error,
+    )  # fmt: skip
+
+
+def found_dead(delivery: Delivery, now: int, app_label: str = "") -> Event:
+    """A dead letter was found that has no record; why it died is not known any more."""
+    try:
+        born = birth(Outgoing(Message.decode(delivery.payload), b"", app_label=app_label))
+    except DecodeError:
+        born = _raw_birth(delivery, now)
+    return Event(
+        Kind.SETTLED, delivery.message_id, State.DEAD, now, delivery.life, delivery.retries, delivery.number,
+        delivery.lost, birth=born,
+    )  # fmt: skip
+
+
+def requeued(message_id: str, now: int, life: int, deliveries: int, record: bool = True) -> Event:
     """A dead letter was given a new life, in which it has neither failed nor been lost."""
-    return Event(Kind.CREATED, message_id, State.ENQUEUED, now, life, 0, deliveries)
+    return Event(Kind.CREATED, message_id, State.ENQUEUED, now, life, 0, deliveries, record=record)
 
 
 def started(report: Started, worker_id: str) -> Event:
@@ -86,6 +121,7 @@ def started(report: Started, worker_id: str) -> Event:
         delivery.lost,
         started_at=report.started_at,
         worker=worker_id,
+        record=delivery.record,
     )
 
 
@@ -109,8 +145,48 @@ def settled(settlement: Settlement, worker_id: str, now: int, attempt_outcome: s
         outcome.reason if isinstance(outcome, Dead) else "",
         name,
         settlement.error,
-        _raw_birth(delivery, now) if outcome == UNDECODABLE else None,
+        _late_birth(settlement, now),
+        delivery.record,
     )
+
+
+def late(settlement: Settlement, worker_id: str, now: int) -> Event | None:
+    """An attempt that ended after its message had been taken from its worker; None where nothing had run.
+
+    It moves nobody's record (see :func:`fold.fold`), whatever the worker believes.
+    """
+    delivery = settlement.delivery
+    if settlement.started_at is None or isinstance(settlement.outcome, Requeue):
+        return None
+    return Event(
+        Kind.SETTLED,
+        delivery.message_id,
+        State.RUNNING,
+        settlement.finished_at or now,
+        delivery.life,
+        delivery.retries,
+        delivery.number,
+        delivery.lost,
+        started_at=settlement.started_at,
+        worker=worker_id,
+        attempt_outcome=LATE,
+        error=settlement.error,
+        record=delivery.record,
+    )
+
+
+def _late_birth(settlement: Settlement, now: int) -> Birth | None:
+    """What the record of a dead letter needs that had none until now, or that nobody could read."""
+    delivery, outcome = settlement.delivery, settlement.outcome
+    if outcome == UNDECODABLE:
+        return _raw_birth(delivery, now)
+    if delivery.record or not isinstance(outcome, Dead):
+        return None
+    try:
+        message = Message.decode(delivery.payload)
+    except DecodeError:
+        return _raw_birth(delivery, now)
+    return birth(Outgoing(message, b"", app_label=settlement.app_label))
 
 
 def _raw_birth(delivery: Delivery, now: int) -> Birth:

@@ -19,6 +19,25 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class JumpWatch:
+    """Notices that the wall clock and this machine's own went apart: the machine slept, or somebody set the time."""
+
+    _MOST = 2.0
+    """Seconds that they may go apart between two looks; who follows a time server does so slowly."""
+
+    def __init__(self) -> None:
+        self._apart = self._measure()
+
+    def has_jumped(self) -> bool:
+        """Whether it happened since the last look."""
+        before, self._apart = self._apart, self._measure()
+        return abs(self._apart - before) > self._MOST
+
+    @staticmethod
+    def _measure() -> float:
+        return wall_ms() / 1000 - monotonic()
+
+
 def as_datetime(ms: int) -> datetime:
     """Epoch milliseconds as an aware datetime in UTC."""
     return datetime.fromtimestamp(ms / 1000, tz=UTC)

@@ -44,7 +44,12 @@ class pipeline:
         """Send the first message, ``delay`` milliseconds from now or after its own delay, whichever is longer."""
         first = self.messages[0]
         waits = [wait for wait in (delay, first.options.get("delay")) if wait is not None]
-        self.broker.enqueue(first, delay=max(map(milliseconds, waits)) if waits else None)
+        wait = max(map(milliseconds, waits)) if waits else None
+        actor = self.broker.actors.get(first.actor_name)
+        if actor is not None and actor.options.get("on_commit"):
+            self.broker.enqueue_on_commit([first if wait is None else first.copy(options={"delay": wait})])
+        else:
+            self.broker.enqueue(first, delay=wait)
         return self
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 from django.conf import settings as django_settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from .errors import did_you_mean
@@ -19,8 +19,12 @@ DEFAULTS: dict[str, Any] = {
     "AUTODISCOVER": ["tasks"],
     "ENCODER": "django_tasks_q.encoder.JSONEncoder",
     "ACTOR_DEFAULTS": {},
+    "OUTBOX": True,
+    "RATE_LIMITS_URL": None,
+    "RECORDS": {},
     "LEASE": 30_000,
     "DELIVERY_LIMIT": 3,
+    "DEAD_LETTER_TTL": 604_800_000,
     "MAX_MESSAGE_BYTES": 1_048_576,
     "TIME_LIMIT_GRACE": 10_000,
     "UNKNOWN_ACTOR_GRACE": 600_000,
@@ -29,53 +33,145 @@ DEFAULTS: dict[str, Any] = {
     "WORKER_SHUTDOWN_TIMEOUT": 30_000,
     "SWITCH_INTERVAL": 0.0005,
 }
-"""Durations are milliseconds. ``PROCESSES`` None: one for each CPU. ``MIDDLEWARE`` None: the default stack."""
+"""Durations are milliseconds. ``PROCESSES`` None: one for each CPU. ``MIDDLEWARE`` None: the default stack.
+
+``RATE_LIMITS_URL`` None: the broker's store.
+"""
+
+RECORDS: dict[str, Any] = {
+    "ENABLED": True,
+    "DATABASE": None,
+    "ARGUMENTS": True,
+    "REDACT": None,
+    "SUCCEEDED_TTL": 86_400_000,
+    "DEAD_TTL": 604_800_000,
+}
+"""What ``RECORDS`` may say. ``DATABASE`` None: the database broker's alias, else "default"."""
 
 NAME = "DJANGO_TASKS_Q"
 
-_MINIMUM = {
-    "LEASE": 1,
-    "MAX_MESSAGE_BYTES": 1,
-    "TIME_LIMIT_GRACE": 0,
-    "UNKNOWN_ACTOR_GRACE": 0,
-    "PROCESSES": 1,
-    "THREADS": 1,
-    "WORKER_SHUTDOWN_TIMEOUT": 0,
+
+class WrongSetting(ImproperlyConfigured):
+    """A setting that cannot be used; the system check of this number says it too."""
+
+    def __init__(self, text: str, number: str = "E001", hint: str | None = None) -> None:
+        super().__init__(text)
+        self.number = number
+        self.hint = hint
+
+
+Rule = tuple[Callable[[Any], bool], str]
+"""What a value must be, as a test and in words."""
+
+
+def _whole(minimum: int) -> Rule:
+    return lambda value: type(value) is int and value >= minimum, f"is an integer of at least {minimum}"
+
+
+def _milliseconds(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+_TEXT: Rule = (lambda value: isinstance(value, str), "is text")
+_SWITCH: Rule = (lambda value: type(value) is bool, "is True or False")
+_DICT: Rule = (lambda value: isinstance(value, Mapping), "is a dict")
+
+_RULES: dict[str, Rule] = {
+    "BROKER_URL": _TEXT,
+    "BROKER_OPTIONS": _DICT,
+    "MIDDLEWARE": (lambda value: isinstance(value, list | tuple), "is a list of dotted paths"),
+    "AUTODISCOVER": (
+        lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),
+        'is a list of module names, such as ["tasks"]',
+    ),
+    "ENCODER": (lambda value: isinstance(value, str), "is a dotted path"),
+    "ACTOR_DEFAULTS": _DICT,
+    "OUTBOX": _SWITCH,
+    "RATE_LIMITS_URL": _TEXT,
+    "RECORDS": _DICT,
+    "LEASE": _whole(1),
+    "DELIVERY_LIMIT": _whole(2),
+    "DEAD_LETTER_TTL": _whole(1),
+    "MAX_MESSAGE_BYTES": _whole(1),
+    "TIME_LIMIT_GRACE": _whole(0),
+    "UNKNOWN_ACTOR_GRACE": _whole(0),
+    "PROCESSES": _whole(1),
+    "THREADS": _whole(1),
+    "WORKER_SHUTDOWN_TIMEOUT": _whole(0),
+    "SWITCH_INTERVAL": (lambda value: type(value) in (int, float) and 0 < value < 60, "is seconds, above 0"),
 }
-"""Whole numbers, and the smallest that makes sense: a wrong one would show only in a worker, as a traceback."""
+"""A wrong value would show only in a worker, as a traceback. The default itself, such as None, is always right."""
+
+_RECORDS_RULES: dict[str, Rule] = {
+    "ENABLED": _SWITCH,
+    "DATABASE": (lambda value: isinstance(value, str), "is an alias of DATABASES"),
+    "ARGUMENTS": _SWITCH,
+    "REDACT": (lambda value: isinstance(value, str) or callable(value), "is a dotted path or a callable"),
+    "SUCCEEDED_TTL": (_milliseconds, "is milliseconds, at least 1"),
+    "DEAD_TTL": (_milliseconds, "is milliseconds, at least 1"),
+}
 
 
 def get(key: str) -> Any:
-    """The value of one setting, or its default."""
+    """The value of one setting, or its default. ImproperlyConfigured when any setting cannot be meant."""
     value = configured().get(key, DEFAULTS[key])
     if key == "PROCESSES" and value is None:
         return os.cpu_count() or 1
     return value
 
 
+def records() -> dict[str, Any]:
+    """What ``RECORDS`` says, every key with its value or default. ImproperlyConfigured as :func:`get`."""
+    return {**RECORDS, **get("RECORDS")}
+
+
+_accepted: object = None
+
+
 def configured() -> Mapping[str, Any]:
-    """What the project set. ImproperlyConfigured when that is no dict or has a key that does not exist."""
-    value = getattr(django_settings, NAME, {})
+    """What the project set. ImproperlyConfigured, with the first of the :func:`problems`, when that cannot be meant.
+
+    The same dict is looked through once; overriding the setting makes another one.
+    """
+    global _accepted
+    value = getattr(django_settings, NAME, DEFAULTS)
+    if value is not _accepted:
+        for problem in problems():
+            raise WrongSetting(problem)
+        _accepted = value
+    return cast(Mapping[str, Any], value)
+
+
+def problems() -> Iterator[str]:
+    """Everything about the settings that cannot be meant, judged by names and values alone, in words."""
+    value = getattr(django_settings, NAME, DEFAULTS)
     if not isinstance(value, Mapping):
-        raise ImproperlyConfigured(f"{NAME} is a dict of settings, not a {type(value).__name__}.")
+        yield f"{NAME} is a dict of settings, not a {type(value).__name__}."
+        return
+    yield from _problems(value, DEFAULTS, _RULES, f"{NAME} has no setting {{!r}}.", f"{NAME}: {{}}")
+    wanted = value.get("RECORDS")
+    if isinstance(wanted, Mapping):
+        unknown = f"{NAME}: RECORDS has no key {{!r}}."
+        yield from _problems(wanted, RECORDS, _RECORDS_RULES, unknown, f"{NAME}: RECORDS[{{!r}}]")
+
+
+def _problems(
+    value: Mapping[str, Any], defaults: Mapping[str, Any], rules: Mapping[str, Rule], unknown: str, name: str
+) -> Iterator[str]:
     for key in value:
-        if key not in DEFAULTS:
-            raise ImproperlyConfigured(f"{NAME} has no setting {key!r}.{did_you_mean(str(key), list(DEFAULTS))}")
-        if key == "AUTODISCOVER" and isinstance(value[key], str):
-            raise ImproperlyConfigured(f"{NAME}: AUTODISCOVER is a list of module names: [{value[key]!r}]")
-        if key in _MINIMUM and value[key] != DEFAULTS[key]:
-            _check_number(key, value[key])
-    return value
+        if key not in defaults:
+            yield unknown.format(key) + did_you_mean(str(key), list(defaults))
+            continue
+        is_right, words = rules[key]
+        if value[key] is not defaults[key] and not is_right(value[key]):
+            yield f"{name.format(key)} {words}: {value[key]!r:.200}"
 
 
-def _check_number(key: str, value: object) -> None:
-    if type(value) is not int or value < _MINIMUM[key]:
-        raise ImproperlyConfigured(f"{NAME}: {key} is an integer of at least {_MINIMUM[key]}: {value!r}")
-
-
-def load(path: str) -> Any:
-    """What a dotted path names. ImproperlyConfigured, naming the path, when it names nothing."""
+def load(path: str, key: str) -> Any:
+    """What a dotted path, the value of ``key``, names. WrongSetting when it names nothing."""
     try:
         return import_string(path)
-    except ImportError as error:
-        raise ImproperlyConfigured(f"{NAME}: {path!r} cannot be imported: {error}") from error
+    except AppRegistryNotReady:
+        raise  # too early for any import; the settings may be right
+    except Exception as error:  # people's code, which may do anything when it is imported
+        raise WrongSetting(f"{NAME}: {key}: {path!r} cannot be imported: {error}") from error

@@ -18,12 +18,16 @@ T = TypeVar("T")
 
 
 class Running(msgspec.Struct):
-    """One attempt as its code sees it. ``proxy`` is the engine's own handle on the delivery."""
+    """One attempt as its code sees it. ``proxy`` is the engine's own handle on the delivery.
+
+    ``worker_id`` is empty where no worker runs it whose board tells so.
+    """
 
     message: Message[Any]
     retries: int
     max_retries: int | None
     proxy: Any
+    worker_id: str = ""
 
 
 _running: ContextVar[Running | None] = ContextVar("django_tasks_q_running", default=None)

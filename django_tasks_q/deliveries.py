@@ -14,7 +14,8 @@ from .outcomes import ErrorInfo, Outcome, Retry
 class Outgoing(msgspec.Struct, frozen=True):
     """A message ready for the store: encoded, checked, its time known.
 
-    ``delay`` is milliseconds from now by the store's clock, ``eta`` epoch milliseconds; both None: at once.
+    ``delay`` is milliseconds from now by the store's clock, ``eta`` epoch milliseconds; both None: at once. ``repeat``:
+    it may have been sent before, so a broker that can tell leaves out what it knows already.
     """
 
     message: Message[Any]
@@ -24,6 +25,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     eta: int | None = None
     app_label: str = ""
     parent_id: str = ""
+    record: bool = True
+    repeat: bool = False
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -38,13 +41,24 @@ class Delivery(msgspec.Struct, frozen=True):
     lost: int = 0
     life: int = 0
     enqueued_at: int = 0
+    record: bool = True
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A message as the broker holds it: whole, never redacted. ``due_at`` is epoch milliseconds where it is delayed."""
+
+    delivery: Delivery
+    state: Literal["ready", "delayed", "in_flight", "dead"]
+    due_at: int = 0
+    owner: str = ""
 
 
 class Settlement(msgspec.Struct, frozen=True):
     """What became of a delivery: carried out in one step, and only for whoever still owns it.
 
     ``payload`` replaces the stored message where middleware changed it; ``then`` are the messages that this one causes;
-    times are epoch milliseconds of the worker's clock and only shown to people; ``exception`` never leaves the process.
+    times are epoch milliseconds of the worker's clock and only shown to people; ``exception`` never leaves the process;
+    ``app_label`` is the actor's, for the record that a message without one gets when it dies.
     """
 
     delivery: Delivery
@@ -55,6 +69,7 @@ class Settlement(msgspec.Struct, frozen=True):
     started_at: int | None = None
     finished_at: int = 0
     exception: BaseException | None = None
+    app_label: str = ""
 
 
 class Started(msgspec.Struct, frozen=True):

@@ -60,6 +60,10 @@ class DuplicateMessage(BrokerError):
     """A message with this id is still waiting or running."""
 
 
+class NotADeadLetter(BrokerError):
+    """The message is no dead letter (any more): it was requeued, discarded or replaced, or it never died."""
+
+
 class BrokerConnectionError(BrokerError):
     """The broker cannot be reached."""
 

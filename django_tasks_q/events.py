@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -14,6 +15,8 @@ from .states import State
 class Kind(IntEnum):
     """What happened, in the order in which it can happen within one delivery: the lowest bits of the guard."""
 
+    PENDING = -1
+    """Waits for its broker, which has never seen it: a guard below all others."""
     CREATED = 0
     PROMOTED = 1
     STARTED = 2
@@ -21,19 +24,21 @@ class Kind(IntEnum):
     SETTLED = 4
     WITHDRAWN = 5
     """Taken away while it waited: like a promotion, it belongs to the delivery that would have come next."""
+    MISSED = 6
+    """The broker does not know it any more, and nobody saw it end."""
 
 
 class Birth(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a message from the start and never changes."""
+    """What is known of a message from the start and never changes; arguments that are None are not known."""
 
     queue_name: str
     actor_name: str
     created_at: int
     priority: int = 0
     app_label: str = ""
-    args: list[Any] | tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    options: dict[str, Any] = {}
+    args: Sequence[Any] | None = ()
+    kwargs: dict[str, Any] | None = {}
+    options: dict[str, Any] | None = {}
     correlation_id: str = ""
     parent_id: str = ""
     group_id: str = ""
@@ -46,7 +51,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     ``life``, ``attempt`` and ``delivery`` are its counters *after* the change (``attempt``: failed attempts so far;
     ``delivery``: claims so far; a promotion belongs to the delivery that it makes possible). ``at``, ``eta`` and
     ``started_at`` are epoch milliseconds. ``attempt_outcome`` is set where the change ends an attempt that deserves a
-    row of its own: ``failed``, ``lost``, ``time_limit``, ``interrupted``, ``late``.
+    row of its own: ``failed``, ``lost``, ``time_limit``, ``interrupted``, ``late``. ``record``: see
+    :func:`recording.is_recorded`.
     """
 
     kind: Kind
@@ -64,6 +70,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt_outcome: str = ""
     error: ErrorInfo | None = None
     birth: Birth | None = None
+    record: bool = True
 
 
 _LIFE_BITS, _ATTEMPT_BITS, _DELIVERY_BITS, _KIND_BITS = 12, 20, 26, 5
@@ -77,6 +84,8 @@ def guard(event: Event) -> int:
     A record takes a change only when its guard rises, so events may come late, twice or in any order and a record
     never moves backwards. A counter that outgrows its bits stays at its highest value instead of spilling over.
     """
+    if event.kind is Kind.PENDING:
+        return -1
     packed = min(event.life, (1 << _LIFE_BITS) - 1)
     packed = packed << _ATTEMPT_BITS | min(event.attempt, (1 << _ATTEMPT_BITS) - 1)
     packed = packed << _DELIVERY_BITS | min(event.delivery, (1 << _DELIVERY_BITS) - 1)

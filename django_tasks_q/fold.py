@@ -1,7 +1,9 @@
 """Events folded into row changes: pure, so that every mirror writes the same truth.
 
-Several events of one message become one change: what was born fills columns that are empty, what moved is
-taken from the event with the highest guard, and every attempt that deserves a row keeps its own.
+Several events of one message become one change, the same in whatever order they come: what moved is taken from the
+event with the highest guard; of the times that later events do not repeat (when it was due, when it came into its
+queue) each life keeps the latest; of two births, which an id has that was sent again, the younger one counts; and every
+attempt that deserves a row keeps its own.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ import msgspec
 from .events import Birth, Event, Kind, guard
 from .outcomes import ErrorInfo
 from .states import FINAL, State
+
+LATE = "late"
+"""The outcome of an attempt whose worker did not own the message any more: it is told of and moves nothing."""
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
@@ -28,7 +33,11 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
 
 class RecordChange(msgspec.Struct):
-    """What one batch of events changes in one record. Times are epoch milliseconds; ``None`` leaves a column alone."""
+    """What one batch of events changes in one record. Times are epoch milliseconds.
+
+    ``worker``, ``started_at`` and ``finished_at`` belong to the last change and are empty when it has none; ``eta`` and
+    ``enqueued_at`` are the latest of the life, where ``None`` says that nothing was heard of them.
+    """
 
     message_id: str
     guard: int
@@ -54,6 +63,8 @@ def fold(events: Iterable[Event]) -> tuple[list[RecordChange], list[AttemptRow]]
     for event in events:
         if event.attempt_outcome:
             attempts.append(_attempt(event))
+            if event.attempt_outcome == LATE:
+                continue  # whoever owns the message now says what becomes of it
         change = _change(event)
         known = changes.get(event.message_id)
         changes[event.message_id] = change if known is None else _merge(known, change)
@@ -83,12 +94,25 @@ def _change(event: Event) -> RecordChange:
 def _merge(first: RecordChange, second: RecordChange) -> RecordChange:
     """Both as one. The one with the higher guard speaks; what it does not mention is kept from the other."""
     newer, older = (second, first) if second.guard >= first.guard else (first, second)
-    newer.birth = newer.birth or older.birth
-    newer.worker = newer.worker or older.worker
-    for name in ("eta", "enqueued_at", "started_at"):
-        if getattr(newer, name) is None:
-            setattr(newer, name, getattr(older, name))
+    newer.birth = _birth(newer, older)
+    if newer.life == older.life:
+        newer.eta = _later(newer.eta, older.eta)
+        newer.enqueued_at = _later(newer.enqueued_at, older.enqueued_at)
     return newer
+
+
+def _later(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first if second is None else max(first, second)
+
+
+def _birth(newer: RecordChange, older: RecordChange) -> Birth | None:
+    """What both know of the beginning."""
+    if newer.birth is None or older.birth is None:
+        return newer.birth or older.birth
+    if newer.birth.raw is not None:  # it could not be read in the end, which is no beginning
+        return msgspec.structs.replace(older.birth, raw=newer.birth.raw)
+    is_younger = older.birth.raw is None and older.birth.created_at > newer.birth.created_at
+    return older.birth if is_younger else newer.birth
 
 
 def _attempt(event: Event) -> AttemptRow:

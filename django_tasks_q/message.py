@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -128,6 +128,19 @@ class Message(msgspec.Struct, Generic[R], frozen=True):
                 raise UnsupportedVersion(f"Version {version} is newer than {VERSION}.", data)
         return message
 
+    @classmethod
+    def fetch(cls, message_id: str) -> Message[Any] | None:
+        """The message of this id; None when nobody knows it.
+
+        As long as it is not finished, or is a dead letter, it comes from the broker, whole. After that it comes from
+        its record, with the arguments that are recorded. RuntimeError without Django; raises BrokerConnectionError.
+        """
+        return _lookup().fetch(message_id)
+
+    def record(self) -> Any:
+        """What is recorded of the message: a ``MessageRecord``; None when there is none. Errors as :meth:`fetch`."""
+        return _lookup().record(self.message_id)
+
     def copy(self, **attributes: Any) -> Message[R]:
         """A copy with other attributes; ``options`` are merged into the present ones."""
         if "options" in attributes:
@@ -148,6 +161,29 @@ def set_join(join: Callable[[Any, Any], Any]) -> None:
     """Say what ``message | other`` makes."""
     global _join
     _join = join
+
+
+class Lookup(Protocol):
+    """Where messages are looked up."""
+
+    def fetch(self, message_id: str) -> Message[Any] | None: ...
+
+    def record(self, message_id: str) -> Any: ...
+
+
+_found_by: Lookup | None = None
+
+
+def set_lookup(lookup: Lookup) -> None:
+    """Say where messages are looked up; the Django floor does."""
+    global _found_by
+    _found_by = lookup
+
+
+def _lookup() -> Lookup:
+    if _found_by is None:
+        raise RuntimeError("Messages are looked up in Django's databases: put 'django_tasks_q' in INSTALLED_APPS.")
+    return _found_by
 
 
 _FIELD_TYPES = (

@@ -12,7 +12,21 @@ from .common import MAX_NAME_LENGTH
 from .message import MAX_ID_LENGTH
 from .states import State
 
-STATE_CHOICES = [(state.value, _(state.value)) for state in State]
+# In full, not made of the values: makemessages reads the source.
+STATE_LABELS = {
+    State.PENDING: _("pending"),
+    State.ENQUEUED: _("enqueued"),
+    State.DELAYED: _("delayed"),
+    State.RUNNING: _("running"),
+    State.RETRYING: _("retrying"),
+    State.SUCCEEDED: _("succeeded"),
+    State.SKIPPED: _("skipped"),
+    State.DEAD: _("dead"),
+    State.REVOKED: _("revoked"),
+    State.DISCARDED: _("discarded"),
+    State.UNKNOWN: _("unknown"),
+}
+STATE_CHOICES = [(state.value, STATE_LABELS[state]) for state in State]
 
 
 if TYPE_CHECKING:
@@ -70,8 +84,16 @@ class MessageRecord(models.Model):
     class Meta:
         verbose_name = _("message")
         verbose_name_plural = _("messages")
+        # Records are written by the engine. Nobody adds, changes or deletes one by hand; what people may do has a name.
+        default_permissions = ("view",)
+        permissions = [
+            ("requeue_messagerecord", _("Can requeue dead letters")),
+            ("discard_messagerecord", _("Can discard messages")),
+            ("control_messagerecord", _("Can release mutexes and control workers")),
+        ]
         indexes = [
             models.Index(fields=["-created_at"], name="dtq_record_created"),
+            models.Index(fields=["actor_name", "-created_at"], name="dtq_record_actor"),
             # Most records succeed, and those are found by time; an index of the others stays small.
             models.Index(
                 fields=["state", "-created_at"], name="dtq_record_state", condition=~Q(state=State.SUCCEEDED.value)
@@ -81,6 +103,46 @@ class MessageRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor_name} {self.message_id}"
+
+
+class DeadLetter(MessageRecord):
+    """The messages that will not run unless somebody requeues them."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("dead letter")
+        verbose_name_plural = _("dead letters")
+
+
+class DelayedMessage(MessageRecord):
+    """The messages that wait for their time: delayed ones, and those that run again after a failure."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("delayed message")
+        verbose_name_plural = _("delayed messages")
+
+
+class RunningMessage(MessageRecord):
+    """The messages that a worker is running now, and has been for longer than a moment."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("running message")
+        verbose_name_plural = _("running messages")
+
+
+class Overview(MessageRecord):
+    """The first page: how everything stands."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("overview")
+        verbose_name_plural = _("overview")
 
 
 class Attempt(models.Model):
@@ -107,6 +169,7 @@ class Attempt(models.Model):
     class Meta:
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
+        default_permissions = ("view",)
         ordering = ["id"]
         constraints = [
             # Events may be written twice. The number alone is not enough: it begins anew when an id is sent again.
@@ -149,11 +212,13 @@ class QueuedMessage(models.Model):
     started_at = models.BigIntegerField(default=0)
     dead_reason = models.CharField(max_length=40, default="")
     died_at = models.BigIntegerField(default=0)
+    record = models.BooleanField(default=True)
     payload = models.BinaryField()
 
     class Meta:
         verbose_name = _("queued message")
         verbose_name_plural = _("queued messages")
+        default_permissions = ()
         indexes = [
             models.Index(fields=["queue_name", "priority", "id"], name="dtq_queue_ready", condition=Q(place=0)),
             models.Index(fields=["due_at"], name="dtq_queue_delayed", condition=Q(place=1)),
@@ -175,6 +240,169 @@ class QueueWorker(models.Model):
     class Meta:
         verbose_name = _("lease")
         verbose_name_plural = _("leases")
+        default_permissions = ()
 
     def __str__(self) -> str:
         return str(self.worker_id)
+
+
+class WaitingMessage(models.Model):
+    """A message that the database keeps for a broker that cannot, or that waits for its transaction to commit.
+
+    ``due_at`` is when the relay takes it: a sender that is about to publish it himself has it in the near future; null
+    means that it waits until somebody decides.
+    """
+
+    class Kind(models.TextChoices):
+        COMMIT = "commit", _("waits for its commit")
+        DELAY = "delay", _("delayed")
+        RETRY = "retry", _("waits for its next attempt")
+        PARKED = "parked", _("waits for a limit")
+        DEAD = "dead", _("dead letter")
+
+    message_id = IdField(_("message id"), max_length=MAX_ID_LENGTH)
+    queue_name = models.CharField(_("queue"), max_length=MAX_NAME_LENGTH)
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
+    payload = models.BinaryField(_("payload"))
+    due_at = models.DateTimeField(_("due"), null=True)
+    life = models.IntegerField(_("life"), default=0)
+    attempt = models.IntegerField(_("attempt"), default=0)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    created_at = models.DateTimeField(_("created"))
+    parent_id = models.CharField(_("parent"), max_length=MAX_ID_LENGTH, default="", blank=True)
+
+    class Meta:
+        verbose_name = _("waiting message")
+        verbose_name_plural = _("waiting messages")
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["due_at"], name="dtq_waiting_due")]
+        constraints = [
+            # Moving a message into a row may be repeated after a crash; the row stays one.
+            models.UniqueConstraint(fields=["message_id", "life", "attempt"], name="dtq_waiting_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.message_id}"
+
+
+class RateLimitMutex(models.Model):
+    """A key that only so many may hold at once, and who holds it.
+
+    ``holders`` is a list of ``{"message_id", "worker", "since", "token", "expires_at", "ttl"}`` (times in epoch
+    milliseconds, the ttl in milliseconds); ``expires_at`` is when the last of these leases ends, null when nobody holds
+    one. ``version`` rises with every change and never begins anew, so a token made of it fences late writers off.
+    """
+
+    key = models.CharField(_("key"), max_length=255, primary_key=True)
+    kind = models.CharField(_("kind"), max_length=16, default="concurrent")
+    limit = models.IntegerField(_("limit"), default=1)
+    holders: models.JSONField[Any, Any] = models.JSONField(_("holders"), default=list)
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    version = models.BigIntegerField(_("version"), default=0)
+
+    class Meta:
+        verbose_name = _("mutex")
+        verbose_name_plural = _("mutexes")
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["expires_at"], name="dtq_mutex_expires")]
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+class WorkerProcess(models.Model):
+    """One worker process as its keeper last saw it. ``current`` lists what it runs: message id, actor, since when."""
+
+    worker_id = models.CharField(_("worker"), max_length=96, primary_key=True)
+    hostname = models.CharField(_("host"), max_length=255, default="", blank=True)
+    pid = models.IntegerField(_("process"), default=0)
+    queues: models.JSONField[Any, Any] = models.JSONField(_("queues"), default=list)
+    threads = models.IntegerField(_("threads"), default=0)
+    started_at = models.DateTimeField(_("started"), null=True)
+    heartbeat_at = models.DateTimeField(_("last seen"), null=True)
+    current: models.JSONField[Any, Any] = models.JSONField(_("running now"), default=list)
+    rss_bytes = models.BigIntegerField(_("memory"), default=0)
+    processed = models.BigIntegerField(_("processed"), default=0)
+    failed = models.BigIntegerField(_("failed"), default=0)
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["heartbeat_at"], name="dtq_worker_heartbeat")]
+
+    def __str__(self) -> str:
+        return str(self.worker_id)
+
+
+class QueueState(models.Model):
+    """What a queue held when it was last counted, and whether somebody paused it."""
+
+    queue_name = models.CharField(_("queue"), max_length=MAX_NAME_LENGTH, primary_key=True)
+    paused_at = models.DateTimeField(_("paused"), null=True)
+    ready = models.BigIntegerField(_("ready"), default=0)
+    in_flight = models.BigIntegerField(_("in flight"), default=0)
+    delayed = models.BigIntegerField(_("delayed"), default=0)
+    dead = models.BigIntegerField(_("dead"), default=0)
+    oldest_at = models.DateTimeField(_("oldest"), null=True)
+    sampled_at = models.DateTimeField(_("counted"), null=True)
+
+    class Meta:
+        verbose_name = _("queue")
+        verbose_name_plural = _("queues")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return str(self.queue_name)
+
+
+class ServiceLease(models.Model):
+    """Who does what only one process may do at a time, and until when, by the database's clock (epoch milliseconds).
+
+    ``notes`` is what the service remembers from one holder to the next.
+    """
+
+    name = IdField(max_length=120, primary_key=True)
+    owner = models.CharField(max_length=96, default="")
+    expires_at = models.BigIntegerField(default=0)
+    notes: models.JSONField[Any, Any] = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name = _("lease of a service")
+        verbose_name_plural = _("leases of services")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+
+class BulkOperation(models.Model):
+    """Something done to everything that a filter matches, batch by batch, which can be interrupted and goes on.
+
+    ``filters`` are the conditions as they were when it began, ``cursor`` is how far it got. Only messages that were
+    dead before ``started_at`` are touched, so what dies again meanwhile is not requeued twice.
+    """
+
+    class Action(models.TextChoices):
+        REQUEUE = "requeue", _("requeue")
+        DISCARD = "discard", _("discard")
+
+    action = models.CharField(_("action"), max_length=16, choices=Action.choices)
+    filters: models.JSONField[Any, Any] = models.JSONField(_("filter"), default=dict)
+    cursor = models.CharField(_("cursor"), max_length=200, default="", blank=True)
+    done = models.BigIntegerField(_("done"), default=0)
+    skipped = models.BigIntegerField(_("skipped"), default=0)
+    total = models.BigIntegerField(_("about"), default=0)
+    started_by = models.CharField(_("started by"), max_length=200, default="", blank=True)
+    started_at = models.DateTimeField(_("started"))
+    updated_at = models.DateTimeField(_("last step"))
+    finished_at = models.DateTimeField(_("finished"), null=True)
+
+    class Meta:
+        verbose_name = _("bulk operation")
+        verbose_name_plural = _("bulk operations")
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["-started_at"], name="dtq_bulk_started")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.done}/{self.total}"

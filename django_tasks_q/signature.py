@@ -44,5 +44,6 @@ class Signature:
             raise self._misfit(error, args, kwargs) from None
 
     def _misfit(self, error: TypeError, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BadArguments:
-        got = ", ".join([f"{arg!r:.40}" for arg in args] + [f"{name}=…" for name in kwargs])
+        # Types, not values: the text goes to records and logs, which may have to hide them.
+        got = ", ".join([type(arg).__name__ for arg in args] + [f"{name}=…" for name in kwargs])
         return BadArguments(f"{error}; expected {self._signature}, got ({got})")

@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connections, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    transaction,
+)
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .errors import BrokerConnectionError, BrokerNotReady
@@ -54,7 +62,7 @@ class Database:
             return True
         if connection.connection is None:  # it will begin as the settings say
             return not connection.settings_dict["AUTOCOMMIT"]
-        return not connection.get_autocommit()
+        return not connection.autocommit  # get_autocommit() would connect, which a unit test may forbid
 
     def own(self) -> None:
         """This thread's connection is the engine's: each statement commits, whatever ``AUTOCOMMIT`` says of others."""
@@ -160,7 +168,7 @@ class Database:
         try:
             with self.connection.wrap_database_errors:
                 yield
-        except (OperationalError, ProgrammingError, InterfaceError) as error:
+        except (OperationalError, ProgrammingError, InterfaceError, InternalError) as error:
             if _is_missing_table(error):
                 raise BrokerNotReady(
                     f"The tables of django_tasks_q are missing in database {self.alias!r}: run "
@@ -168,16 +176,19 @@ class Database:
                 ) from error
             if isinstance(error, ProgrammingError) and "closed" not in str(error):
                 raise
-            self._forget_what_is_lost()
+            if isinstance(error, InternalError) and not _is_read_only(error):
+                raise
+            self._forget_what_is_lost(error)
             raise BrokerConnectionError(f"Database {self.alias!r}: {str(error).strip()}") from error
 
-    def _forget_what_is_lost(self) -> None:
-        """A connection that the server has ended never comes back: whoever asks next gets a new one.
+    def _forget_what_is_lost(self, error: Exception) -> None:
+        """A connection that the server has ended never comes back: whoever asks next gets a new one. Neither
+        does one to a server that only reads: after a failover the address leads to another.
 
         Within a caller's transaction that is left to Django: what follows must not run outside of it.
         """
         connection: Any = self.connection
-        if not connection.in_atomic_block and _is_closed(connection.connection):
+        if not connection.in_atomic_block and (_is_read_only(error) or _is_closed(connection.connection)):
             self.close()
 
     def close(self) -> None:
@@ -215,6 +226,11 @@ def _is_closed(raw: Any) -> bool:
     except Exception:
         return True
     return False
+
+
+def _is_read_only(error: Exception) -> bool:
+    """Whether the server reads but does not write: a standby, or the old primary after a failover."""
+    return getattr(error.__cause__, "sqlstate", None) == "25006"
 
 
 def _is_missing_table(error: Exception) -> bool:

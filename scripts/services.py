@@ -1,7 +1,8 @@
-"""Makes sure that the services which the tests need answer: takes what runs, else starts it.
+"""Makes sure that what the tests need is there: servers that answer, and a browser that starts.
 
-In this order: a server that answers at the configured address; Debian's own package, when we are root; a container,
-when docker answers. A service that cannot be had fails the run. No test is ever skipped because of one.
+A server, in this order: the one that answers at the configured address; Debian's own package, when we are root; a
+container, when docker answers. The browser: the one that is installed, else, when we are root, Debian's package.
+What cannot be had fails the run. No test is ever skipped because of it.
 """
 
 from __future__ import annotations
@@ -87,6 +88,38 @@ class Service:
         run("docker", "compose", "--file", str(ROOT / "compose.yaml"), "up", "--detach", "--wait", name, env=env)
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program that the tests start themselves: where it may be found, and which package of Debian brings it."""
+
+    name: str
+    variable: str
+    commands: tuple[str, ...]
+    package: str
+
+    def path(self) -> str:
+        """Where it is. Unavailable when it is nowhere."""
+        named = os.environ.get(self.variable)
+        for command in [named] if named else self.commands:
+            if path := shutil.which(command):
+                return path
+        raise Unavailable(
+            f"there is no {named or ' and no '.join(self.commands)}. Install one, or name its path with "
+            f"{self.variable}, or run this as root on Debian (which installs the package {self.package})."
+        )
+
+    def ensure(self) -> str:
+        try:
+            path = self.path()
+        except Unavailable:
+            if os.environ.get(self.variable) or os.geteuid() != 0 or not shutil.which("apt-get"):
+                raise
+            print(f"{self.name}: not found, installing Debian's package")
+            install(self.package)
+            path = self.path()
+        return f"{run(path, '--version').strip().splitlines()[-1]} at {path}"
+
+
 def run(*command: str, env: dict[str, str] | None = None) -> str:
     """Run a command and return what it printed; show that only when it fails."""
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -169,7 +202,14 @@ def check_postgres(address: Address) -> str:
     return f"version {version} at {address.host}:{address.port}, database {name}"
 
 
-SERVICES = [
+CHROMIUM = Program(
+    name="Chromium",
+    variable="DTQ_TEST_CHROMIUM",
+    commands=("chromium", "chromium-browser", "google-chrome"),
+    package="chromium",
+)
+
+SERVICES: list[Service | Program] = [
     Service(
         name="PostgreSQL",
         variable="DTQ_TEST_POSTGRES_URL",
@@ -178,6 +218,7 @@ SERVICES = [
         start_package=start_postgres,
         check=check_postgres,
     ),
+    CHROMIUM,
 ]
 
 

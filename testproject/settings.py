@@ -71,6 +71,8 @@ def database(url_variable: str, default: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": database("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+if "SECOND_DATABASE_URL" in env:  # for a broker that does not live in the database of the models
+    DATABASES["second"] = database("SECOND_DATABASE_URL", default="")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # DJANGO_TASKS_Q_JSON lets a test change any setting of a worker that it starts as a process.
@@ -78,6 +80,9 @@ DJANGO_TASKS_Q: dict[str, Any] = {
     "BROKER_URL": env.str("BROKER_URL", default="database://default"),
     **env.json("DJANGO_TASKS_Q_JSON", default={}),
 }
+
+# How long the demo's printing press takes for a page.
+PRESS_SECONDS = env.float("PRESS_SECONDS", default=1.5)
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -1,5 +1,5 @@
 """Where the engine finds the misbehaving actors: it imports the `tasks` module of every installed app."""
 
-from testproject import misbehave
+from testproject import exclusive, misbehave
 
-__all__ = ["misbehave"]
+__all__ = ["exclusive", "misbehave"]

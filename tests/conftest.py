@@ -25,7 +25,12 @@ TABLES = (
     "django_tasks_q_attempt",
     "django_tasks_q_messagerecord",
     "django_tasks_q_queuedmessage",
+    "django_tasks_q_queuestate",
     "django_tasks_q_queueworker",
+    "django_tasks_q_ratelimitmutex",
+    "django_tasks_q_servicelease",
+    "django_tasks_q_waitingmessage",
+    "django_tasks_q_workerprocess",
 )
 
 
@@ -48,7 +53,7 @@ def django_db_setup(
 def databases(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
     """The databases for tests that really commit, from several threads; the engine's tables are emptied afterwards.
 
-    Emptying these four is ten times faster than pytest-django's flush of everything.
+    Emptying these is ten times faster than pytest-django's flush of everything.
     """
     with django_db_blocker.unblock():
         yield

@@ -16,6 +16,7 @@ class Scale:
     peer_messages: int
     latency_sends: int
     idle_seconds: float
+    old_records: int = 500_000
 
     def of(self, engine: Engine) -> int:
         return self.peer_messages if engine.is_peer else self.messages

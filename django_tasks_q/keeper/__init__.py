@@ -1,7 +1,4 @@
-"""The process that runs no people's code: it keeps workers' leases and clears up after the dead."""
+"""The process that runs no people's code: it keeps workers' leases and clears up after the dead.
 
-from __future__ import annotations
-
-from .keeper import Keeper
-
-__all__ = ["Keeper"]
+Nothing is imported here: operations and pages use some of these rooms, and would have every web process load the rest.
+"""

@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,10 +23,13 @@ from ..worker.board import EMPTY, Board
 from .leases import Leases
 from .rescuer import Rescuer
 from .service import Service
+from .services import ServiceThread, make_services
 
 logger = get_logger(__name__)
 
 _LONGEST_WAIT = 1.0
+_LAST_ROUND = 2.0
+"""Seconds that the services get at the end to finish what they are at."""
 
 
 class Keeper:
@@ -33,16 +37,25 @@ class Keeper:
 
     When the generation dies it stays until the last worker has ended (they finish within the shutdown time-out), ends
     those that do not, buries them, and goes.
+
+    What needs a database besides the broker runs in a thread: nobody's lease waits for that.
+
+    Parameters:
+        shutdown_timeout: seconds.
+        queues: what the workers were told to work on; empty for everything.
     """
 
-    def __init__(self, broker: Broker, board: Board, channel: Channel, *, shutdown_timeout: float) -> None:
+    def __init__(
+        self, broker: Broker, board: Board, channel: Channel, *, shutdown_timeout: float, queues: Sequence[str] = ()
+    ) -> None:
         self._broker = broker
         self._board = board
         self._channel = channel
         self._shutdown_timeout = shutdown_timeout
         self._judge = make_judge(broker)
-        self._rescuer = Rescuer(broker, self._judge, lambda: channel.send(kind="suspects"))
+        self._rescuer = Rescuer(broker, self._judge, lambda: channel.send(kind="suspects"), self._announce_burial)
         self._services: list[Service] = [Leases(broker, board), self._rescuer]
+        self._others = ServiceThread(make_services(broker, board, queues))
         self._graves: list[dict[str, Any]] = []
         self._stopping = False
 
@@ -52,6 +65,7 @@ class Keeper:
             signal.signal(number, signal.SIG_IGN)
         selector = selectors.DefaultSelector()
         selector.register(self._channel, selectors.EVENT_READ)
+        self._others.start()
         while not (self._stopping and not self._graves):
             if selector.select(self._patience()):
                 self._listen()
@@ -59,6 +73,7 @@ class Keeper:
                 self._outlive_the_generation()
                 break
             self._round()
+        self._others.stop(_LAST_ROUND)
         self._broker.close()
         return 0
 
@@ -100,12 +115,16 @@ class Keeper:
     def _bury_one(self, note: dict[str, Any]) -> None:
         casualties = msgspec.convert(note["casualties"], list[Casualty])
         held = self._broker.bury(note["worker_id"], casualties, self._judge, note["reason"])
+        self._announce_burial(note["worker_id"])
         if held:
             logger.warning("Worker %s %s; %d messages went back.", note["worker_id"], note["reason"], held)
         if casualties:
             # Before the generation forgets the grave: it may end when there is none, suspects or not.
             self._rescuer.hurry()
             self._rescuer.run_if_due()
+
+    def _announce_burial(self, worker_id: str) -> None:
+        self._others.buried(worker_id)
 
     # The generation is dead
 

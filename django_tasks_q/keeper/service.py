@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from .. import clock
 from ..errors import BrokerError
@@ -22,23 +23,52 @@ class Service(ABC):
 
     def __init__(self) -> None:
         self._next = 0.0
+        self._trouble = ""
 
     @abstractmethod
     def work(self) -> None:
-        """One round."""
+        """One round: bounded, because the next service waits for its end."""
+
+    def buried(self, worker_id: str) -> None:
+        """A worker was declared dead, by this keeper or because its lease ran out."""
+
+    def close(self) -> None:
+        """The last thing: let go of what others would wait for."""
 
     def run_if_due(self) -> None:
         now = clock.monotonic()
         if now < self._next:
             return
         self._next = now + self.interval
-        try:
-            self.work()
-        except BrokerError as error:
-            logger.warning("%s: %s", type(self).__name__, error)
+        if self._try(self.work):
+            self._trouble = ""
+        else:
             self._next = now + min(self.interval, _RETRY)
+
+    def hear_of(self, worker_id: str) -> None:
+        """:meth:`buried`, contained like a round."""
+        self._try(lambda: self.buried(worker_id))
+
+    def run_last(self) -> None:
+        """:meth:`close`, contained like a round."""
+        self._try(self.close)
+
+    def _try(self, step: Callable[[], None]) -> bool:
+        """False when the broker or the database could not be reached. One that stays away is told of once."""
+        try:
+            step()
+        except BrokerError as error:
+            if str(error) != self._trouble:
+                logger.warning("%s: %s", type(self).__name__, error)
+            self._trouble = str(error)
+            return False
         except Exception:
             logger.exception("%s stumbled.", type(self).__name__)
+        return True
+
+    def again_in(self, seconds: float) -> None:
+        """Said during a round: when the next one is due, whatever the interval."""
+        self._next = clock.monotonic() + seconds
 
     def hurry(self) -> None:
         """Run in the next round, whenever it was due."""

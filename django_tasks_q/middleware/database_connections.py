@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, reset_queries
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from ..worker import Worker, WorkerThread
 
 logger = get_logger(__name__)
+
+_is_left_alone: ContextVar[bool] = ContextVar("django_tasks_q_connections_left_alone", default=False)
 
 
 class DatabaseConnections(Middleware):
@@ -40,8 +45,20 @@ class DatabaseConnections(Middleware):
         connections.close_all()
 
 
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """The connections belong to somebody who has a transaction open: a test that runs tasks in the middle of it."""
+    token = _is_left_alone.set(True)
+    try:
+        yield
+    finally:
+        _is_left_alone.reset(token)
+
+
 def tidy() -> None:
     """Make this thread's connections fit for the next task."""
+    if _is_left_alone.get():
+        return
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
@@ -58,7 +75,7 @@ def _is_in_transaction(connection: Any) -> bool:
 
     A connection that cannot tell, because somebody closed it beneath Django, is as little to be relied on.
     """
-    if connection.in_atomic_block or not connection.get_autocommit():
+    if connection.in_atomic_block or not connection.autocommit:
         return True
     raw = connection.connection
     if connection.vendor == "sqlite":

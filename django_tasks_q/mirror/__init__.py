@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .mirror import Mirror
 from .writer import RecordWriter
 
-__all__ = ["RecordWriter"]
+__all__ = ["Mirror", "RecordWriter"]

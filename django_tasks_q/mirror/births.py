@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import clock
 from ..events import LIFE_SHIFT, Event
+from ..recording import Recording
 from .text import json_text, storable
 
 COLUMNS = (
@@ -25,10 +26,10 @@ _EMPTY = {
 _NULL = ("started_at", "finished_at", "raw", "progress_done", "progress_total")
 
 
-def row(event: Event) -> tuple[Any, ...]:
+def row(event: Event, recording: Recording) -> tuple[Any, ...]:
     """The values of a creation, times as epoch milliseconds, in the order of ``COLUMNS``."""
-    birth = event.birth
-    assert birth is not None
+    assert event.birth is not None
+    birth = recording.shown(event.birth)
     delayed = event.eta is not None
     return (
         event.message_id,
@@ -48,9 +49,9 @@ def row(event: Event) -> tuple[Any, ...]:
     )
 
 
-def sqlite_row(event: Event) -> tuple[Any, ...]:
+def sqlite_row(event: Event, recording: Recording) -> tuple[Any, ...]:
     """The same as SQLite's statement takes it."""
-    values = list(row(event))
+    values = list(row(event, recording))
     for position in (2, 3, 11):
         if values[position] is not None:
             values[position] = str(clock.as_datetime(values[position]).replace(tzinfo=None))
@@ -74,7 +75,10 @@ def sqlite_insert(table: str) -> str:
 
 
 def postgresql_insert(table: str, stored: str, batch: str) -> str:
-    """The births of the rows of relation ``batch`` that relation ``stored`` (message_id, life) says are really new."""
+    """The births of rows of relation ``batch`` that are to be recorded and that relation ``stored`` says are new.
+
+    ``stored`` has message_id and life.
+    """
     times = {"eta", "enqueued_at", "created_at"}
     documents = {"args", "kwargs", "options"}
     values = [
@@ -90,5 +94,6 @@ def postgresql_insert(table: str, stored: str, batch: str) -> str:
     quoted = f'"{table}"'
     return (
         f"INSERT INTO {quoted} ({', '.join(names)}) SELECT {', '.join(values)} "
-        f"FROM {batch} JOIN {stored} ON {stored}.message_id = {batch}.message_id {conflict(quoted)}"
+        f"FROM {batch} JOIN {stored} ON {stored}.message_id = {batch}.message_id WHERE {batch}.record "
+        f"{conflict(quoted)}"
     )

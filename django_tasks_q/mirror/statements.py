@@ -1,7 +1,11 @@
 """The statements that write records, for each vendor.
 
-Contract of each: one row for each message in a batch; a row's state columns change only when its guard rises; birth
-columns are filled where they are empty, in whatever order events come. All of it happens in the caller's transaction.
+Contract of each: one row for each message in a batch; a row's state columns change only when its guard rises; ``eta``
+and ``enqueued_at`` are the latest of the life; birth columns are filled where they are empty and replaced by younger
+ones, which an id has that was sent again. The outcome is the same in whatever order events come. All of it happens in
+the caller's transaction.
+
+The update sees known records in the usual order; the upsert copes with everything.
 
 Parameters of a state change, in this order: message_id, guard, state, retries, deliveries, lost, life, worker, eta,
 enqueued_at, started_at, finished_at, dead_reason, error_type, error_message. Times are epoch milliseconds on PostgreSQL
@@ -10,6 +14,10 @@ created_at, correlation_id, parent_id, group_id.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..states import FINAL, State
 
 STATE_COLUMNS = (
     "message_id", "guard", "state", "retries", "deliveries", "lost", "life", "worker", "eta", "enqueued_at",
@@ -35,11 +43,48 @@ _DEFAULTS = {"progress_text": "''"}
 _EMPTY_TEXT = ("queue_name", "actor_name", "app_label", "correlation_id", "parent_id", "group_id")
 
 
-def _assignments(new: str, old: str) -> dict[str, str]:
-    """What each state column becomes when the guard rises. ``new`` and ``old`` are prefixes of column names."""
-    kept = {name: f"COALESCE({new}{name}, {old}{name})" for name in ("eta", "enqueued_at", "started_at")}
-    kept["worker"] = f"COALESCE(NULLIF({new}worker, ''), {old}worker)"
-    return {name: kept.get(name, f"{new}{name}") for name in STATE_COLUMNS if name != "message_id"}
+_LASTING = ("eta", "enqueued_at")
+"""Times that later events do not repeat."""
+
+# What follows builds expressions; ``new`` and ``old`` are prefixes of column names.
+
+
+def _later_postgresql(new: str, old: str) -> str:
+    return f"GREATEST({new}, {old})"
+
+
+def _later_sqlite(new: str, old: str) -> str:
+    return f"COALESCE(MAX({new}, {old}), {new}, {old})"  # its MAX() knows nothing when one of them is NULL
+
+
+def _lasting(new: str, old: str, later: Callable[[str, str], str]) -> dict[str, str]:
+    """The latest of the latest life."""
+    return {
+        name: f"CASE WHEN {new}life > {old}life THEN {new}{name} WHEN {new}life < {old}life THEN {old}{name} "
+        f"ELSE {later(new + name, old + name)} END"
+        for name in _LASTING
+    }
+
+
+def _moved(new: str) -> dict[str, str]:
+    """What the event with the highest guard says."""
+    return {name: f"{new}{name}" for name in STATE_COLUMNS if name not in ("message_id", *_LASTING)}
+
+
+def _replaces(new: str, old: str) -> str:
+    """Whether a birth puts another one out: an older one, or that of a message that nobody could read."""
+    return (
+        f"({new}created_at IS NOT NULL AND {new}raw IS NULL AND "
+        f"({new}created_at > {old}created_at OR {old}raw IS NOT NULL AND {old}actor_name = ''))"
+    )
+
+
+def _fills(new: str, old: str) -> str:
+    """Whether a birth knows what is not known yet: everything, the arguments, or the bytes."""
+    return (
+        f"({new}created_at IS NOT NULL AND ({old}created_at IS NULL OR {new}args IS NOT NULL AND {old}args IS NULL "
+        f"OR {new}raw IS NOT NULL AND {old}raw IS NULL))"
+    )
 
 
 def _births(new: str, old: str) -> dict[str, str]:
@@ -47,19 +92,42 @@ def _births(new: str, old: str) -> dict[str, str]:
     filled |= {name: f"CASE WHEN {old}{name} = '' THEN {new}{name} ELSE {old}{name} END" for name in _EMPTY_TEXT}
     # A number has no empty value: whoever was not born yet has no creation time either.
     filled["priority"] = f"CASE WHEN {old}created_at IS NULL THEN {new}priority ELSE {old}priority END"
-    return filled
+    replaces = _replaces(new, old)
+    births = {name: f"CASE WHEN {replaces} THEN {new}{name} ELSE {value} END" for name, value in filled.items()}
+    return births | {"raw": filled["raw"]}
 
 
-def _conflict(table: str) -> str:
-    """ON CONFLICT: births fill what is empty, states move when the guard rises."""
+def _conflict(table: str, later: Callable[[str, str], str]) -> str:
+    """ON CONFLICT: births fill what is empty, states move when the guard rises, times do when they are later."""
     old, new = f"{table}.", "excluded."
     rises = f"{new}guard > {old}guard"
-    parts = [f"{name} = {value}" for name, value in _births(new, old).items()]
-    parts += [
-        f"{name} = CASE WHEN {rises} THEN {value} ELSE {old}{name} END"
-        for name, value in _assignments(new, old).items()
-    ]
-    return f"ON CONFLICT (message_id) DO UPDATE SET {', '.join(parts)} WHERE {rises} OR {old}created_at IS NULL"
+    parts = [f"{name} = {value}" for name, value in (_births(new, old) | _lasting(new, old, later)).items()]
+    parts += [f"{name} = CASE WHEN {rises} THEN {value} ELSE {old}{name} END" for name, value in _moved(new).items()]
+    is_later = " OR ".join(
+        f"{new}{name} > {old}{name} OR {new}{name} IS NOT NULL AND {old}{name} IS NULL" for name in _LASTING
+    )
+    matters = f"{rises} OR {_fills(new, old)} OR {_replaces(new, old)} OR {new}life = {old}life AND ({is_later})"
+    return f"ON CONFLICT (message_id) DO UPDATE SET {', '.join(parts)} WHERE {matters}"
+
+
+def _mark(vendor: str) -> str:
+    return "%s" if vendor == "postgresql" else "?"
+
+
+def lose_sight(table: str, vendor: str, queues: int) -> str:
+    """Records of messages that could move by themselves become unknown. Parameters: names of queues, how many most."""
+    mark = _mark(vendor)
+    live = ", ".join(f"'{state}'" for state in State if state not in FINAL and state is not State.UNKNOWN)
+    where = f" AND queue_name IN ({', '.join([mark] * queues)})" if queues else ""
+    return (
+        f"UPDATE \"{table}\" SET state = '{State.UNKNOWN}' WHERE message_id IN ("
+        f'SELECT message_id FROM "{table}" WHERE state IN ({live}){where} LIMIT {mark})'
+    )
+
+
+def disown(table: str, vendor: str) -> str:
+    """Parameter: a message id."""
+    return f"UPDATE \"{table}\" SET state = '{State.UNKNOWN}' WHERE message_id = {_mark(vendor)}"
 
 
 # --- SQLite: one prepared statement, run for each row of the batch (executemany)
@@ -68,9 +136,8 @@ def _conflict(table: str) -> str:
 def sqlite_update(table: str) -> str:
     """State changes of known messages. Parameters: a state change, then message_id and guard again."""
     values = {name: f"?{index + 1}" for index, name in enumerate(STATE_COLUMNS)}
-    assigned = _assignments("@", "#")
     parts = []
-    for name, value in assigned.items():
+    for name, value in (_moved("@") | _lasting("@", "#", _later_sqlite)).items():
         text = value.replace("#", "")
         for column in sorted(values, key=len, reverse=True):
             text = text.replace(f"@{column}", values[column])
@@ -82,7 +149,7 @@ def sqlite_upsert(table: str) -> str:
     """Births, or state changes of messages that nobody knows yet. Parameters: a state change and a birth."""
     columns = (*STATE_COLUMNS, *BIRTH_COLUMNS, *_DEFAULTS)
     marks = ["?"] * (len(STATE_COLUMNS) + len(BIRTH_COLUMNS)) + list(_DEFAULTS.values())
-    return f'INSERT INTO "{table}" ({", ".join(columns)}) VALUES ({", ".join(marks)}) {_conflict(f"{table}")}'
+    return f'INSERT INTO "{table}" ({", ".join(columns)}) VALUES ({", ".join(marks)}) {_conflict(table, _later_sqlite)}'
 
 
 def sqlite_attempts(table: str) -> str:
@@ -117,7 +184,8 @@ def _batch(columns: tuple[str, ...]) -> str:
 
 def postgresql_update(table: str) -> str:
     """State changes of known messages. Parameters: one array for each column of a state change."""
-    parts = [f"{name} = {value}" for name, value in _assignments("c.", "r.").items()]
+    assigned = _moved("c.") | _lasting("c.", "r.", _later_postgresql)
+    parts = [f"{name} = {value}" for name, value in assigned.items()]
     return (
         f'UPDATE "{table}" AS r SET {", ".join(parts)} FROM {_batch(STATE_COLUMNS)} '
         "WHERE r.message_id = c.message_id AND r.guard < c.guard"
@@ -130,7 +198,7 @@ def postgresql_upsert(table: str) -> str:
     return (
         f'INSERT INTO "{table}" ({", ".join((*columns, *_DEFAULTS))}) '
         f"SELECT {', '.join('c.' + name for name in columns)}, {', '.join(_DEFAULTS.values())} "
-        f"FROM {_batch(columns)} {_conflict(f'{chr(34)}{table}{chr(34)}')}"
+        f"FROM {_batch(columns)} {_conflict(f'{chr(34)}{table}{chr(34)}', _later_postgresql)}"
     )
 
 

@@ -11,6 +11,7 @@ from ..events import Birth, Event
 from ..fold import AttemptRow, RecordChange, fold
 from ..models import Attempt, MessageRecord
 from ..outcomes import ErrorInfo
+from ..recording import Recording, is_recorded
 from ..sql import Database
 from . import statements
 from .text import json_text, storable
@@ -21,8 +22,9 @@ _NOBODY = Birth("", "", 0)
 class RecordWriter:
     """Writes records and attempts of one database, in whatever transaction is open."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, recording: Recording | None = None) -> None:
         self._database = database
+        self.recording = recording or Recording()
         self._records = MessageRecord._meta.db_table
         self._attempts = Attempt._meta.db_table
 
@@ -31,7 +33,7 @@ class RecordWriter:
 
         Fewer than there are messages means that a record already knows better: the events were old.
         """
-        changes, attempts = fold(events)
+        changes, attempts = fold([event for event in events if is_recorded(event)])
         births = [change for change in changes if change.birth is not None]
         moves = [change for change in changes if change.birth is None]
         moved = self._upsert(births) if births else 0
@@ -44,6 +46,20 @@ class RecordWriter:
         if attempts:
             self._insert(attempts)
         return moved
+
+    def lose_sight(self, queue_names: Sequence[str], limit: int) -> int:
+        """Up to ``limit`` records of messages that wait or run say ``unknown`` from now on; how many there were.
+
+        ``queue_names``: only of these queues, and of messages whose queue nobody knows; empty for all.
+        """
+        names = ("", *queue_names) if queue_names else ()
+        return self._database.count(
+            statements.lose_sight(self._records, self._database.vendor, len(names)), (*names, limit)
+        )
+
+    def disown(self, message_id: str) -> None:
+        """The record of one message says ``unknown``, whatever its state."""
+        self._database.count(statements.disown(self._records, self._database.vendor), (message_id,))
 
     def _update(self, changes: Sequence[RecordChange]) -> int:
         rows = [self._state(change) for change in changes]
@@ -87,15 +103,15 @@ class RecordWriter:
 
     def _birth(self, birth: Birth | None) -> tuple[Any, ...]:
         known = birth is not None
-        birth = birth or _NOBODY
+        birth = _NOBODY if birth is None else self.recording.shown(birth)
         return (
             birth.queue_name,
             storable(birth.actor_name),
             birth.app_label,
             birth.priority,
-            json_text(birth.args) if known else None,
-            json_text(birth.kwargs) if known else None,
-            json_text(birth.options) if known else None,
+            _document(birth.args) if known else None,
+            _document(birth.kwargs) if known else None,
+            _document(birth.options) if known else None,
             birth.raw,
             self._time(birth.created_at) if known else None,
             storable(birth.correlation_id),
@@ -125,6 +141,11 @@ class RecordWriter:
 def _as_text(ms: int) -> str:
     """A time as Django keeps it in SQLite. The messages of a batch share most of their milliseconds."""
     return str(clock.as_datetime(ms).replace(tzinfo=None))
+
+
+def _document(value: Any) -> str | None:
+    """JSON text; NULL for what is not known, which is not the same as nothing."""
+    return None if value is None else json_text(value)
 
 
 def _error(error: ErrorInfo | None) -> tuple[str, str, str]:

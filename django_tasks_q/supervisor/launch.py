@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..broker import get_broker
-from ..keeper import Keeper
+from ..keeper.keeper import Keeper
 from ..logging import get_logger
 from ..worker.board import Board, Region
 from .channel import Channel
@@ -150,7 +150,8 @@ def run_role(options: Options, role: Role) -> int:
 
 
 def _keep(options: Options, board: Board, channel: Channel) -> int:
-    return Keeper(get_broker(), board, channel, shutdown_timeout=options.shutdown_timeout / 1000).run()
+    timeout = options.shutdown_timeout / 1000
+    return Keeper(get_broker(), board, channel, shutdown_timeout=timeout, queues=list(options.queues)).run()
 
 
 def _flush_output() -> None:

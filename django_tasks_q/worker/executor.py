@@ -51,10 +51,19 @@ class Executor:
     Parameters:
         time_limit_grace: milliseconds between a time limit and the end of the process.
         unknown_actor_grace: milliseconds that a message waits for its actor to be deployed.
+        worker_id: of the worker whose board shows what runs here.
     """
 
-    def __init__(self, broker: Broker, *, time_limit_grace: int = 10_000, unknown_actor_grace: int = 600_000) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        time_limit_grace: int = 10_000,
+        unknown_actor_grace: int = 600_000,
+        worker_id: str = "",
+    ) -> None:
         self._broker = broker
+        self._worker_id = worker_id
         self._time_limit_grace = time_limit_grace
         self._unknown_actor_grace = unknown_actor_grace
         self._pid = os.getpid()
@@ -76,7 +85,7 @@ class Executor:
             return self._unknown(delivery, message)
         _set_retries(message, delivery)
         proxy = MessageProxy(message, delivery)
-        token = enter(Running(message, delivery.retries, self._retry_limit(message, actor), proxy))
+        token = enter(Running(message, delivery.retries, self._retry_limit(message, actor), proxy, self._worker_id))
         try:
             return self._run(proxy, actor, slot)
         finally:
@@ -145,7 +154,9 @@ class Executor:
         payload = _encoded(proxy._message) if type(outcome) is Retry else None
         if error is not None or type(outcome) is Dead:
             _log(proxy, outcome, exception)
-        return Settlement(delivery, outcome, error, then, payload, started_at, clock.wall_ms(), exception)
+        actor = self._broker.actors.get(proxy.actor_name)
+        label = "" if actor is None else actor.app_label
+        return Settlement(delivery, outcome, error, then, payload, started_at, clock.wall_ms(), exception, label)
 
     def _prepare_caused(self, proxy: MessageProxy, outcome: Outcome) -> tuple[tuple[Outgoing, ...], Outcome]:
         """What the hooks want to send, ready for the settlement. What cannot be sent must not vanish: a dead letter.

@@ -78,7 +78,12 @@ class Worker:
             self._region.assign(self.worker_id, os.getpid())
         self.slots = [Slot(self._region, index) for index in range(worker_threads)]
         self.work_queue: SimpleQueue[Delivery | None] = SimpleQueue()
-        self.executor = Executor(broker, time_limit_grace=time_limit_grace, unknown_actor_grace=unknown_actor_grace)
+        self.executor = Executor(
+            broker,
+            time_limit_grace=time_limit_grace,
+            unknown_actor_grace=unknown_actor_grace,
+            worker_id=self.worker_id,
+        )
         info = WorkerInfo(self.worker_id, self._weights, worker_threads, suspects)
         self.consumer = ConsumerThread(
             broker, info, self.work_queue, poll=worker_timeout / 1000, most=most, on_fenced=self._be_forfeit
@@ -93,7 +98,7 @@ class Worker:
             on_condemned=self.consumer.drain,
             wants_retirement=lambda: self.executor.out_of_memory,
         )
-        self._keeping = Duties(broker, self.worker_id) if duties else None
+        self._keeping = Duties(broker, self.worker_id, self._region) if duties else None
 
     def start(self) -> None:
         """Boot the threads."""

@@ -3,15 +3,12 @@
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from django_tasks_q.models import Attempt, MessageRecord
-from testproject.library import catalogue
-from testproject.library.models import Book, Chapter
-
-ATTEMPTS = 2  # index_chapter has max_retries=1
-ONE_GOOD_RUN = Counter(start=1, end=1)
-FAILED_RUNS = Counter(start=ATTEMPTS, fail=ATTEMPTS)
+from testproject.demo.expected import WELL, Expected, Fate
+from testproject.library.models import Book, Chapter, Printing
 
 
 @dataclass(frozen=True)
@@ -32,49 +29,30 @@ class Report:
     def message_count(self) -> int:
         return len(self.records)
 
+    @property
+    def run_count(self) -> int:
+        return sum(events["start"] for events in self.ledger.events.values())
+
     def table(self) -> str:
-        lines = [f"{'actor':<16}{'sent':>6}{'succeeded':>11}{'dead':>6}{'runs':>6}{'mean ms':>9}"]
-        for actor_name in expected_messages():
+        lines = [f"{'actor':<16}{'sent':>6}{'succeeded':>11}{'replaced':>10}{'dead':>6}{'runs':>6}{'mean ms':>9}"]
+        for actor_name in dict.fromkeys(record.actor_name for record in self.records):
             states = Counter(record.state for record in self.records if record.actor_name == actor_name)
             runs = self.ledger.durations.get(actor_name, [])
             mean = sum(runs) / len(runs) / 1e6 if runs else 0.0
-            figures = f"{states.total():>6}{states['succeeded']:>11}{states['dead']:>6}{len(runs):>6}{mean:>9.1f}"
-            lines.append(f"{actor_name:<16}{figures}")
+            ends = f"{states['succeeded']:>11}{states['discarded']:>10}{states['dead']:>6}"
+            lines.append(f"{actor_name:<16}{states.total():>6}{ends}{len(runs):>6}{mean:>9.1f}")
         return "\n".join(lines)
 
 
-def expected_messages() -> Counter[str]:
-    """How many messages of each actor one import sends."""
-    books = catalogue.books()
-    return Counter(
-        import_library=1,
-        index_chapter=sum(len(book.chapters) for book in books),
-        chapter_failed=len(unreadable_files()),
-        summarise_book=len(books),
-    )
-
-
-def unreadable_files() -> set[str]:
-    """The files that are not UTF-8, found without the actors' help."""
-    return {path.name for path in catalogue.FOLDER.glob("*.txt") if not _is_utf8(path.read_bytes())}
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def check(ledger_path: Path) -> Report:
+def check(ledger_path: Path, expected: Expected) -> Report:
     records = list(MessageRecord.objects.order_by("created_at"))
     ledger = read_ledger(ledger_path)
     problems = [
-        *_wrong_counts(records),
-        *_wrong_messages(records, ledger),
+        *_wrong_counts(records, expected),
+        *_wrong_messages(records, ledger, expected),
         *_unknown_runs(records, ledger),
-        *_wrong_books(),
+        *_wrong_books(expected),
+        *_wrong_printings(),
     ]
     return Report(records, ledger, problems)
 
@@ -94,45 +72,34 @@ def read_ledger(path: Path) -> Ledger:
     return Ledger(events, durations)
 
 
-def _wrong_counts(records: list[MessageRecord]) -> list[str]:
+def _wrong_counts(records: list[MessageRecord], expected: Expected) -> list[str]:
     sent = Counter(record.actor_name for record in records)
-    expected = expected_messages()
     return [
-        f"{sent[name]} messages of {name} were recorded, not {expected[name]}"
-        for name in sorted(sent | expected)
-        if sent[name] != expected[name]
+        f"{sent[name]} messages of {name} were recorded, not {expected.messages[name]}"
+        for name in sorted(sent | expected.messages)
+        if sent[name] != expected.messages[name]
     ]
 
 
-def _wrong_messages(records: list[MessageRecord], ledger: Ledger) -> list[str]:
-    unreadable = dict(Chapter.objects.filter(file_name__in=unreadable_files()).values_list("message_id", "file_name"))
+def _wrong_messages(records: list[MessageRecord], ledger: Ledger, expected: Expected) -> list[str]:
     problems = []
     for record in records:
         ran = ledger.events.get(record.message_id, Counter())
-        wrong = _wrong_dead(record, ran) if record.message_id in unreadable else _wrong_success(record, ran)
+        wrong = _wrong_end(record, ran, expected.fates.get(record.message_id, WELL))
         problems += [f"{record.actor_name} {record.message_id}: {what}" for what in wrong]
     return problems
 
 
-def _wrong_success(record: MessageRecord, ran: Counter[str]) -> list[str]:
+def _wrong_end(record: MessageRecord, ran: Counter[str], fate: Fate) -> list[str]:
     problems = []
-    if record.state != "succeeded":
-        problems.append(f"its record says {record.state}, not succeeded ({record.error_type}: {record.error_message})")
-    if ran != ONE_GOOD_RUN:
-        problems.append(f"the ledger has {dict(ran)}, not one start and one end")
-    return problems
-
-
-def _wrong_dead(record: MessageRecord, ran: Counter[str]) -> list[str]:
-    """The chapter that cannot be read: tried twice, each failure on record with its traceback, then a dead letter."""
-    problems = []
-    if (record.state, record.dead_reason) != ("dead", "retries_exhausted"):
-        problems.append(f"its record says {record.state} ({record.dead_reason}), not dead (retries_exhausted)")
-    if ran != FAILED_RUNS:
-        problems.append(f"the ledger has {dict(ran)}, not {ATTEMPTS} starts and {ATTEMPTS} failures")
+    if (record.state, record.dead_reason) != (fate.state, fate.dead_reason):
+        said = f"{record.state} ({record.dead_reason}; {record.error_type}: {record.error_message})"
+        problems.append(f"its record says {said}, not {fate.state} ({fate.dead_reason})")
+    if ran != fate.runs:
+        problems.append(f"the ledger has {dict(ran)}, not {dict(fate.runs)}")
     tracebacks = Attempt.objects.filter(message=record.pk).values_list("traceback", flat=True)
-    if [("UnicodeDecodeError" in traceback) for traceback in tracebacks] != [True] * ATTEMPTS:
-        problems.append(f"it has {len(tracebacks)} recorded attempts, not {ATTEMPTS} with a UnicodeDecodeError each")
+    if [fate.error in traceback for traceback in tracebacks] != [True] * fate.failures:
+        problems.append(f"{len(tracebacks)} failed attempts are on record, not {fate.failures} ({fate.error})")
     return problems
 
 
@@ -141,11 +108,21 @@ def _unknown_runs(records: list[MessageRecord], ledger: Ledger) -> list[str]:
     return [f"the ledger knows message {message_id}, the records do not" for message_id in sorted(map(str, unknown))]
 
 
-def _wrong_books() -> list[str]:
-    unreadable = unreadable_files()
+def _wrong_books(expected: Expected) -> list[str]:
+    dead = {message_id for message_id, fate in expected.fates.items() if fate.state == "dead"}
     problems = [f"“{book}” was not summed up" for book in Book.objects.filter(summarised_at=None)]
     for chapter in Chapter.objects.select_related("book"):
-        expected = Chapter.State.FAILED if chapter.file_name in unreadable else Chapter.State.INDEXED
-        if chapter.state != expected:
-            problems.append(f"“{chapter.book}”, {chapter}: {chapter.state}, not {expected}")
+        right = Chapter.State.FAILED if chapter.message_id in dead else Chapter.State.INDEXED
+        if chapter.state != right:
+            problems.append(f"“{chapter.book}”, {chapter}: {chapter.state}, not {right}")
     return problems
+
+
+def _wrong_printings() -> list[str]:
+    """What the holders of the press wrote down while they held it: one was done before the next one began."""
+    held = list(Printing.objects.exclude(started_at=None).order_by("started_at"))
+    return [
+        f"{later} began before {earlier} was done: two held the press"
+        for earlier, later in pairwise(held)
+        if earlier.finished_at is None or later.started_at is None or later.started_at < earlier.finished_at
+    ]

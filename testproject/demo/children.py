@@ -88,7 +88,7 @@ class Children:
     def __enter__(self) -> Self:
         return self
 
-    def start(self, name: str, *command: str) -> None:
+    def start(self, name: str, *command: str) -> Child:
         """Start `manage.py <command>`."""
         log = self._log_directory / f"{name}.log"
         with log.open("wb") as output:
@@ -101,6 +101,12 @@ class Children:
                 start_new_session=True,
             )
         self._children.append(Child(name, process, log))
+        return self._children[-1]
+
+    def forget(self, child: Child) -> None:
+        """This one may end; wait until it has."""
+        child.process.wait(GENTLE_SECONDS)
+        self._children.remove(child)
 
     def check(self) -> None:
         """None of them ends before the demo does."""

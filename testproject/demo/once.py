@@ -1,25 +1,24 @@
-"""The demo without a person: press the button, wait for the work, check every message, print what was found."""
+"""The demo without a person: a visitor's story over HTTP, every message of it checked, and what was found printed."""
 
 import argparse
 import html
 import time
 from collections import Counter
 
-from django_tasks_q.models import MessageRecord
 from testproject.demo import check, site
+from testproject.demo.check import Report
 from testproject.demo.children import Children, Stop
+from testproject.demo.expected import DEAD, REPLACED, REQUEUED, Expected, Fate, after_import
 from testproject.demo.problem import Problem
 from testproject.demo.room import Room
+from testproject.demo.settled import Waiting
 from testproject.demo.stay import WORKERS
+from testproject.demo.visitor import Visitor
 from testproject.library import catalogue
-from testproject.library.page import IN_PROGRESS
+from testproject.library.models import Book, Chapter, Printing
 
-# How long nothing may move. With workers that is generous: the machine may be busy with other things.
-PATIENCE_SECONDS = 20.0
-PATIENCE_WITHOUT_WORKERS_SECONDS = 5.0
-
-# How many records there are of each actor, in each state.
-Counts = Counter[tuple[str, str]]
+LATIN = "swann-02.txt"  # shipped, and not UTF-8
+GIFT = "The whale, once more"
 
 
 def run(children: Children, stop: Stop, room: Room, options: argparse.Namespace, deadline: float) -> None:
@@ -27,58 +26,78 @@ def run(children: Children, stop: Stop, room: Room, options: argparse.Namespace,
         children.start("workers", *WORKERS)
     web = site.start(children, stop, options.port)
     started = time.monotonic()
-    web.press_import()
-    _wait_until_settled(children, stop, options, deadline)
-    seconds = time.monotonic() - started
-    report = check.check(room.ledger)
+    story = Story(web, room, Waiting(children, stop, options, deadline))
+    story.fill_the_shelves()
+    story.repair_and_print()
+    report = story.checked()
     print(report.table())
-    problems = [*report.problems, *_missing_on(web.page())]
-    if problems:
-        raise Problem("\n".join(["records, ledger and library do not agree:", *problems]))
-    print(f"\n{report.message_count} messages, each checked against its record and the ledger; {seconds:.1f} s in all.")
+    print(
+        f"\n{report.message_count} messages ({report.run_count} runs), each checked against its record and the ledger; "
+        f"{time.monotonic() - started:.1f} s in all."
+    )
 
 
-def _wait_until_settled(children: Children, stop: Stop, options: argparse.Namespace, deadline: float) -> None:
-    """Until all expected messages are in a final state; not longer than something moves, nor past the deadline."""
-    patience = PATIENCE_WITHOUT_WORKERS_SECONDS if options.no_worker else PATIENCE_SECONDS
-    counts, moved_at = _counts(), time.monotonic()
-    while not _settled(counts):
-        if stop.wait(0.1):
-            raise Problem("interrupted")
-        children.check()
-        latest, now = _counts(), time.monotonic()
-        if latest != counts:
-            counts, moved_at = latest, now
-        if now > min(deadline, moved_at + patience):
-            raise Problem(_why_unsettled(counts, children, options.no_worker))
+class Story:
+    """Two texts die; one is mended and requeued, the other requeued as an edited copy; two orders share the press."""
 
+    def __init__(self, web: site.Site, room: Room, waiting: Waiting) -> None:
+        self._web = web
+        self._room = room
+        self._waiting = waiting
+        self._visitor = Visitor(web)
+        self._expected = Expected(Counter())
+        self._dead: list[Chapter] = []
+        self._holders: set[str] = set()
 
-def _counts() -> Counts:
-    return Counter(MessageRecord.objects.values_list("actor_name", "state"))
+    def fill_the_shelves(self) -> None:
+        whale = b"\n\n".join(path.read_bytes() for path in sorted(catalogue.FOLDER.glob("moby-dick-*.txt")))
+        latin = (catalogue.FOLDER / LATIN).read_bytes()
+        self._web.press_import()
+        self._visitor.upload("whale.txt", whale, GIFT)
+        self._visitor.pick(LATIN)
+        messages = after_import([whale, latin])
+        self._waiting.until_settled(messages)
+        self._dead = list(Chapter.objects.filter(state=Chapter.State.FAILED).select_related("book"))
+        self._expected = Expected(messages, {chapter.message_id: DEAD for chapter in self._dead})
+        self.checked()
+        print(f"{len(self._dead)} chapters died, as they should. Now requeued in the admin: one mended, one edited.\n")
 
+    def repair_and_print(self) -> None:
+        shipped, copy = sorted(self._dead, key=lambda chapter: chapter.file_name != LATIN)
+        self._visitor.log_in()
+        self._visitor.mend_and_requeue(shipped, "latin-1")
+        self._visitor.requeue_edited(copy, "latin-1")
+        for _ in range(2):
+            self._visitor.order_print()
+            self._look_at_press()
+        messages = self._expected.messages + Counter(index_chapter=1, summarise_book=2, print_catalogue=2)
+        self._waiting.until_settled(messages, self._look_at_press)
+        orders = {message_id: self._order(message_id) for message_id in self._orders()}
+        fates = {shipped.message_id: REQUEUED, copy.message_id: REPLACED, **orders}
+        self._expected = Expected(messages, fates)
 
-def _settled(counts: Counts) -> bool:
-    sent: Counter[str] = Counter()
-    for (actor_name, _), count in counts.items():
-        sent[actor_name] += count
-    return sent >= check.expected_messages() and not _unfinished(counts)
+    def _look_at_press(self) -> None:
+        self._holders.add(self._visitor.press_holder())
 
+    def checked(self) -> Report:
+        """The report; a Problem when anything in it is not as it should be."""
+        report = check.check(self._room.ledger, self._expected)
+        if problems := [*report.problems, *self._missing_on_pages(), *self._unseen_holders()]:
+            raise Problem("\n".join(["records, ledger and library do not agree:", *problems]))
+        return report
 
-def _unfinished(counts: Counts) -> Counts:
-    return Counter({key: count for key, count in counts.items() if key[1] in IN_PROGRESS})
+    def _orders(self) -> list[str]:
+        return list(Printing.objects.values_list("message_id", flat=True))
 
+    def _order(self, message_id: str) -> Fate:
+        """Printed once, whatever the number of times that the press was taken."""
+        refused = check.read_ledger(self._room.ledger).events[message_id]["fail"]
+        return Fate("succeeded", successes=1, failures=refused, error="RateLimitExceeded")
 
-def _why_unsettled(counts: Counts, children: Children, no_worker: bool) -> str:
-    unfinished = _unfinished(counts)
-    left = ", ".join(f"{count} {actor} {state}" for (actor, state), count in sorted(unfinished.items()))
-    waiting = unfinished.total()
-    are = "message is" if waiting == 1 else "messages are"
-    if no_worker:
-        return f"no worker is running: {waiting} {are} still enqueued ({left}). Start one: manage.py runworkers"
-    what = left or "others were never sent"
-    return f"nothing moves any more: {waiting} {are} unfinished ({what}).\n{children.last_words()}"
+    def _missing_on_pages(self) -> list[str]:
+        page = self._web.page()
+        titles = Book.objects.values_list("title", flat=True)
+        return [f"the page does not show “{title}”" for title in titles if html.escape(title) not in page]
 
-
-def _missing_on(page: str) -> list[str]:
-    titles = [book.title for book in catalogue.books()]
-    return [f"the page does not show “{title}”" for title in titles if html.escape(title) not in page]
+    def _unseen_holders(self) -> list[str]:
+        return [f"nobody saw {each} hold the press" for each in self._orders() if each not in self._holders]

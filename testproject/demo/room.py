@@ -61,6 +61,7 @@ class Room:
         os.environ["BROKER_URL"] = "database://default"
         os.environ["DEBUG"] = "1"  # so that runserver serves the style sheet
         os.environ["DTQ_LEDGER"] = str(self.ledger)
+        os.environ["PRESS_SECONDS"] = "0.2" if self.fresh else "1.5"  # nobody watches a demo that starts from nothing
         for variable in ["ALLOWED_HOSTS", "DJANGO_TASKS_Q_JSON", "SECRET_KEY"]:
             os.environ.pop(variable, None)
 

@@ -16,7 +16,7 @@ def run(children: Children, stop: Stop, room: Room, options: argparse.Namespace)
     web = site.start(children, stop, options.port)
     if not stop.wait(0):
         web.press_import()
-        print(_welcome(web.url, room, options.no_worker), flush=True)
+        print(welcome(web.url, room, options.no_worker), flush=True)
     _stay(children, stop)
     print("\nStopping the web server and the workers ...", flush=True)
 
@@ -31,20 +31,25 @@ def _stay(children: Children, stop: Stop) -> None:
 
 
 def _figures(shelf: page.Shelf) -> str:
-    indexed = shelf.done_count - shelf.failed_count
-    return f"{len(shelf.cards)} books, {indexed} chapters indexed, {shelf.failed_count} failed (it is not UTF-8)"
+    failed = f"{shelf.failed_count} failed (not UTF-8)" if shelf.failed_count else "none failed"
+    return f"{len(shelf.cards)} books, {shelf.indexed_count} chapters indexed, {failed}"
 
 
-def _welcome(url: str, room: Room, no_worker: bool) -> str:
+def welcome(url: str, room: Room, no_worker: bool) -> str:
+    """Where everything is, and what to try; `url` ends with a slash."""
     workers = "none, as you asked (--no-worker)" if no_worker else "2 processes with 4 threads each"
     return f"""
-  The library   {url}
-  The admin     {url}admin/   user {USER}, password {PASSWORD} (for this demo only)
-  Workers       {workers}
-  Files         {room.path}: database, ledger, web.log, workers.log
+  The library     {url}
+  Give a text     {url}donate/
+  Printing press  {url}press/
+  The admin       {url}admin/   user {USER}, password {PASSWORD} (for this demo only)
+  Dead letters    {url}admin/django_tasks_q/deadletter/
+  Workers         {workers}
+  Files           {room.path}: database, ledger, web.log, workers.log
 
-  Press "Import it again" and watch the chapters change hands; click on a word to see where it stands;
-  look at the chapter that failed, and at its two attempts in the admin.
+  1. Give it “La madeleine”, or a text of yours: watch it being read, mend what dies, requeue the dead letter.
+  2. Print the catalogue twice: one order holds the press, a mutex, and the other one waits until it is free.
+  3. kill -9 the worker that prints (the admin's workers say which it is): the order is printed by another one.
 
   Ctrl-C stops everything.
 """

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from testproject.library.models import Book, Chapter, Entry
+from testproject.library.models import Book, Chapter, Entry, Printing, Upload
 
 admin.site.register(
     Book,
@@ -10,7 +10,7 @@ admin.site.register(
 )
 admin.site.register(
     Chapter,
-    list_display=["title", "book", "number", "state", "word_count", "indexed_at", "indexed_by"],
+    list_display=["title", "book", "number", "state", "encoding", "word_count", "indexed_at", "indexed_by"],
     list_filter=["state", "book"],
     list_select_related=["book"],
 )
@@ -20,4 +20,13 @@ admin.site.register(
     list_select_related=["chapter"],
     raw_id_fields=["chapter"],
     search_fields=["word"],
+)
+admin.site.register(
+    Upload,
+    list_display=["file_name", "book", "received_at"],
+    list_select_related=["book"],
+)
+admin.site.register(
+    Printing,
+    list_display=["__str__", "pages", "page_count", "ordered_at", "started_at", "finished_at"],
 )

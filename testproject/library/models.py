@@ -1,4 +1,4 @@
-"""Books, their chapters, and where each word stands."""
+"""Books, their chapters, and where each word stands; what visitors brought, and what they had printed."""
 
 from django.db import models
 
@@ -16,24 +16,44 @@ class Book(models.Model):
     summarised_at = models.DateTimeField(null=True)
 
     class Meta:
-        ordering = ["year"]
+        ordering = ["year", "pk"]
 
     def __str__(self) -> str:
         return self.title
 
 
+class Upload(models.Model):
+    """A text as a visitor brought it, and the book it becomes. `message_id` is the message that cuts it up."""
+
+    book = models.OneToOneField(Book, models.CASCADE, related_name="upload")
+    file_name = models.CharField(max_length=200)
+    data = models.BinaryField()
+    message_id = models.CharField(max_length=64, default="")
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.file_name
+
+
 class Chapter(models.Model):
-    """One file of the folder. `message_id` is the message that is to index it."""
+    """A piece of a book as it came (`source`), and what was read. `message_id` is the message that saw to it last."""
 
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
         INDEXED = "indexed", "indexed"
         FAILED = "failed", "failed"
 
+    class Encoding(models.TextChoices):
+        UTF_8 = "utf-8", "UTF-8"
+        LATIN_1 = "latin-1", "Latin-1"
+        WINDOWS = "cp1252", "Windows-1252"
+
     book = models.ForeignKey(Book, models.CASCADE, related_name="chapters")
     number = models.IntegerField()
     title = models.CharField(max_length=200)
     file_name = models.CharField(max_length=200, unique=True)
+    source = models.BinaryField(default=b"")
+    encoding = models.CharField(max_length=10, choices=Encoding.choices, default=Encoding.UTF_8)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     message_id = models.CharField(max_length=64)
     text = models.TextField(default="")
@@ -64,3 +84,21 @@ class Entry(models.Model):
 
     def __str__(self) -> str:
         return self.word
+
+
+class Printing(models.Model):
+    """An order to print the catalogue. It holds the press from `started_at` to `finished_at`, as it saw it itself."""
+
+    message_id = models.CharField(max_length=64, default="")
+    pages = models.IntegerField(default=0)
+    page_count = models.IntegerField(default=0)
+    sheet = models.TextField(default="")
+    ordered_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"Printing {self.pk}"

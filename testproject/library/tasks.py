@@ -1,22 +1,34 @@
-"""The work: one message imports the folder, one per chapter indexes it, one per book sums it up.
+"""The work: one message imports the folder or cuts up an upload, one per chapter indexes it, one per book sums it up.
 
 Every message may run more than once (a worker can die between the work and the note that it is done). So each actor
 replaces what an earlier run of it wrote, in one transaction, and the database alone knows whether a book is complete.
-What an actor sends inside such a transaction is part of it, because the broker lives in the same database.
+What an actor sends inside such a transaction waits for its commit, so the same code is right with every broker.
 """
 
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from django_tasks_q import Message, actor, send_many
+from django_tasks_q import Message, actor, get_message_id, send_many
 from testproject.ledger import recorded
 from testproject.library import catalogue, words
-from testproject.library.models import Book, Chapter, Entry
+from testproject.library.models import Book, Chapter, Entry, Upload
+from testproject.library.pieces import pieces
+from testproject.library.press import print_catalogue
+
+__all__ = [
+    "chapter_failed",
+    "cut_up",
+    "import_library",
+    "index_chapter",
+    "print_catalogue",
+    "summarise_book",
+]
 
 TOP_WORDS = 8
 
@@ -27,44 +39,73 @@ def import_library() -> None:
     """Read the catalogue and send one message per chapter: all rows and all messages, or none of them."""
     with transaction.atomic():
         messages = [message for book in catalogue.books() for message in _import_book(book)]
-        send_many(messages)
+        send_many(messages, on_commit=True)
 
 
-def _import_book(entry: catalogue.CataloguedBook) -> list[Message[Any]]:
+def _import_book(entry: catalogue.CataloguedBook) -> Iterator[Message[Any]]:
     about = {"title": entry.title, "author": entry.author, "year": entry.year, "summarised_at": None}
     book, _ = Book.objects.update_or_create(slug=entry.slug, defaults=about)
-    return [_import_chapter(book, *file) for file in entry.files()]
+    for number, title, file_name in entry.files():
+        yield _put_in(book, number, title, file_name, (catalogue.FOLDER / file_name).read_bytes())
 
 
-def _import_chapter(book: Book, number: int, title: str, file_name: str) -> Message[Any]:
+@actor
+@recorded
+def cut_up(upload_id: int) -> None:
+    """Make chapters of what a visitor brought and send one message for each; nobody has looked at the encoding yet."""
+    with transaction.atomic():
+        upload = Upload.objects.select_related("book").get(pk=upload_id)
+        slug = upload.book.slug
+        messages = [
+            _put_in(upload.book, number, f"Part {number}", f"{slug}-{number:02}.txt", piece)
+            for number, piece in enumerate(pieces(bytes(upload.data)), start=1)
+        ]
+        send_many(messages, on_commit=True)
+
+
+def _put_in(book: Book, number: int, title: str, file_name: str, source: bytes) -> Message[Any]:
+    """A chapter as it is before anybody has read it, and the message that is to do so."""
+    as_new = {"state": Chapter.State.WAITING, "encoding": Chapter.Encoding.UTF_8}
     chapter, _ = Chapter.objects.update_or_create(
-        file_name=file_name,
-        defaults={"book": book, "number": number, "title": title, "state": Chapter.State.WAITING},
+        file_name=file_name, defaults={"book": book, "number": number, "title": title, "source": source, **as_new}
     )
-    message = index_chapter.message(chapter.pk)
+    # The encoding is spelled out so that whoever repairs a dead letter with an edited copy finds where to write it.
+    message = index_chapter.message(chapter.pk, encoding=None)
     chapter.message_id = message.message_id
     chapter.save(update_fields=["message_id"])
     return message
 
 
-# One chapter of the folder is not UTF-8 and never will be: two attempts are enough to show what happens to it.
+# Another attempt does not make UTF-8 of Latin-1: two are enough to show what happens.
 @actor(max_retries=1, min_backoff=100, max_backoff=200, on_retry_exhausted="chapter_failed")
 @recorded
-def index_chapter(chapter_id: int) -> None:
-    """Count the words of one chapter and note the lines in which each of them stands."""
-    chapter = Chapter.objects.get(pk=chapter_id)
-    text = (catalogue.FOLDER / chapter.file_name).read_text(encoding="utf-8")
+def index_chapter(chapter_id: int, encoding: str | None = None) -> None:
+    """Count the words of one chapter and note the lines in which each of them stands.
+
+    The chapter's row says how to read its bytes, unless the message does.
+    """
+    chapter = _take_on(chapter_id)
+    text = bytes(chapter.source).decode(encoding or chapter.encoding).removeprefix("\ufeff")
     lines_of = words.concordance(text)
     with transaction.atomic():
-        _lock(chapter.book_id)
+        _open(chapter.book_id)
         _write_entries(chapter, lines_of)
         _mark_indexed(chapter, text, sum(map(len, lines_of.values())))
         _summarise_when_complete(chapter.book_id)
 
 
-def _lock(book_id: int) -> None:
-    """Chapters of one book finish one after the other, so that exactly one of them finds that it was the last."""
-    Book.objects.select_for_update().get(pk=book_id)
+def _take_on(chapter_id: int) -> Chapter:
+    """The chapter, which from now on names this message: it may be an edited copy of the one that was sent first."""
+    Chapter.objects.filter(pk=chapter_id).exclude(state=Chapter.State.INDEXED).update(message_id=get_message_id() or "")
+    return Chapter.objects.get(pk=chapter_id)
+
+
+def _open(book_id: int) -> None:
+    """The book is to be summed up (again).
+
+    Chapters of one book finish one after the other from here on, so that exactly one finds that it was the last.
+    """
+    Book.objects.filter(pk=book_id).update(summarised_at=None)
 
 
 def _write_entries(chapter: Chapter, lines_of: dict[str, list[int]]) -> None:
@@ -86,7 +127,7 @@ def _mark_indexed(chapter: Chapter, text: str, word_count: int) -> None:
 
 def _summarise_when_complete(book_id: int) -> None:
     if not Chapter.objects.filter(book=book_id, state=Chapter.State.WAITING).exists():
-        summarise_book.send(book_id)
+        summarise_book.send_on_commit(book_id)
 
 
 @actor
@@ -101,7 +142,7 @@ def chapter_failed(message_data: dict[str, Any], retry_data: dict[str, Any]) -> 
     if chapter is None:
         return
     with transaction.atomic():
-        _lock(chapter.book_id)
+        _open(chapter.book_id)
         chapter.entries.all().delete()
         chapter.state = Chapter.State.FAILED
         chapter.text = ""
@@ -114,10 +155,12 @@ def chapter_failed(message_data: dict[str, Any], retry_data: dict[str, Any]) -> 
 @recorded
 def summarise_book(book_id: int) -> None:
     """Add up the chapters of a book, all of which are done: how many words, how many different ones, the top ones."""
-    counts = list(Entry.objects.filter(chapter__book=book_id).values_list("word").annotate(total=Sum("count")))
-    Book.objects.filter(pk=book_id).update(
-        word_count=sum(count for _, count in counts),
-        distinct_words=len(counts),
-        top_words=words.top_words(counts, TOP_WORDS),
-        summarised_at=timezone.now(),
-    )
+    with transaction.atomic():
+        _open(book_id)
+        counts = list(Entry.objects.filter(chapter__book=book_id).values_list("word").annotate(total=Sum("count")))
+        Book.objects.filter(pk=book_id).update(
+            word_count=sum(count for _, count in counts),
+            distinct_words=len(counts),
+            top_words=words.top_words(counts, TOP_WORDS),
+            summarised_at=timezone.now(),
+        )

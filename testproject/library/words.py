@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
+LONGEST_WORD = 100  # what is longer is no word, whoever brought the text
+
 # Too common to say anything about a book, in the two languages of the library.
 STOP_WORDS = frozenset(
     """
@@ -25,11 +27,12 @@ STOP_WORDS = frozenset(
 
 
 def concordance(text: str) -> dict[str, list[int]]:
-    """The lines (from 1) of every word, once per occurrence."""
+    """The lines (from 1) of every word of at most LONGEST_WORD characters, once per occurrence."""
     lines_of: dict[str, list[int]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         for word in WORD.findall(line.lower()):
-            lines_of.setdefault(word, []).append(number)
+            if len(word) <= LONGEST_WORD:
+                lines_of.setdefault(word, []).append(number)
     return lines_of
 
 

@@ -214,7 +214,7 @@ def _recorded_stories(alias: str) -> dict[str, Story]:
 
 
 def _journalled_stories(broker: StubBroker) -> dict[str, Story]:
-    changes, rows = fold(broker.journal.read(1_000_000))
+    changes, rows = fold(broker.journal.events)
     attempts: dict[str, list[tuple[int, str, str]]] = {}
     for row in rows:
         attempts.setdefault(row.message_id, []).append((row.number, row.outcome, row.error.type if row.error else ""))

@@ -15,9 +15,13 @@ from django_tasks_q.broker import MAX_QUEUES_PER_EXCHANGE
 from django_tasks_q.deliveries import Settlement, Started
 from django_tasks_q.message import Message
 from django_tasks_q.outcomes import DONE, HANDED_BACK, REVOKED, SKIPPED, Dead, Outcome, Parked, Requeue, Retry
+from django_tasks_q.recording import Recording
 from tests.brokers.bench import BOOM, Bench, Desk, Story
 
 AN_HOUR = 3_600_000
+NOON = 1_700_000_000_000
+"""A moment long past, in epoch milliseconds."""
+
 TEXTS = [
     "plain",
     "Grüße, мир, 日本語",
@@ -47,6 +51,17 @@ class Sending:
             bench.send("m", queue="nowhere")
 
         assert bench.stories() == {}
+
+    @pytest.mark.parametrize("name", ["q.DQ", "q.XQ"])
+    def test_a_message_for_one_of_dramatiqs_queues_beside_a_queue_is_for_the_queue(
+        self, bench: Bench, name: str
+    ) -> None:
+        message = bench.message("m").copy(queue_name=name)
+
+        assert bench.broker.enqueue(message).queue_name == "q"
+
+        delivery = bench.worker().take_one()
+        assert (delivery.queue_name, Message.decode(delivery.payload).queue_name) == ("q", "q")
 
     def test_the_text_of_a_message_survives_whatever_it_holds(self, bench: Bench) -> None:
         for number, text in enumerate(TEXTS):
@@ -278,9 +293,8 @@ class Time:
 
     def test_a_consumer_that_has_no_room_is_not_woken_again_and_again_when_a_delay_is_over(self, bench: Bench) -> None:
         desk = bench.worker()
-        bench.send("m", delay=50)
+        bench.send("m", delay=500)
         assert desk.finds_nothing()
-        time.sleep(0.1)
         desk.call(desk.consumer.wait, 10)
         began, waits = time.monotonic(), 0
 
@@ -555,6 +569,59 @@ class Fencing:
         assert bench.holds() == (0, 1, 0, 0)
         assert not owner.settle(mine, DONE).refused
         assert bench.story("m") == Story("succeeded", 0, 2, 0, 0, "", ())
+
+    @pytest.mark.parametrize("late", [DONE, Retry(0), Dead("throws"), SKIPPED])
+    def test_an_attempt_that_ends_too_late_is_told_of_and_moves_nothing(self, bench: Bench, late: Outcome) -> None:
+        bench.send("m")
+        former, owner = bench.worker("former"), bench.worker("owner")
+        delivery = former.take_one()
+        bench.bury(former, bench.lose(delivery))
+        mine = owner.take_one()
+
+        for _ in range(2):
+            former.settle(delivery, late, started_at=NOON, finished_at=NOON + 500)
+
+        told = ((1, "late", ""), (1, "lost", "LostWorker"))
+        assert bench.story("m").attempts == told
+        owner.settle(mine, DONE)
+        assert bench.story("m") == Story("succeeded", 0, 2, 1, 0, "", told)
+
+    def test_an_attempt_that_fails_too_late_is_told_of_with_its_error(self, bench: Bench) -> None:
+        bench.send("m")
+        former, owner = bench.worker("former"), bench.worker("owner")
+        delivery = former.take_one()
+        bench.bury(former)
+        owner.settle(owner.take_one(), DONE)
+
+        former.fail(delivery, Dead("throws"), finished_at=NOON)
+
+        assert bench.story("m") == Story("succeeded", 0, 2, 0, 0, "", ((1, "late", "ValueError"),))
+
+    def test_who_settles_twice_or_had_not_begun_is_not_late(self, bench: Bench) -> None:
+        bench.send("twice", "not begun")
+        desk = bench.worker("former")
+        twice, other = desk.take(2)
+        for _ in range(2):
+            desk.settle(twice, DONE, started_at=NOON, finished_at=NOON)
+        bench.bury(desk)
+
+        desk.settle(twice, DONE, started_at=NOON, finished_at=NOON)
+        desk.settle(other, HANDED_BACK)
+
+        assert bench.story("twice") == Story("succeeded", 0, 1, 0, 0, "", ())
+        assert bench.story("not begun") == Story("enqueued", 0, 1, 0, 0, "", ())
+
+    def test_a_failure_whose_answer_was_lost_is_told_of_once_although_the_worker_is_buried(self, bench: Bench) -> None:
+        bench.send("m")
+        desk = bench.worker("former")
+        delivery = desk.take_one()
+        desk.fail(delivery, Retry(0), finished_at=NOON)
+        bench.bury(desk)
+        bench.worker("owner").take_one()
+
+        desk.fail(delivery, Retry(0), finished_at=NOON)
+
+        assert bench.story("m").attempts == ((1, "failed", "ValueError"),)
 
     def test_a_buried_worker_claims_nothing_and_is_told(self, bench: Bench) -> None:
         desk = bench.worker()
@@ -970,6 +1037,245 @@ class Operating:
             assert bench.peek("dead") == ["dead"]
         assert len(bench.broker.peek("q", limit=0)) == 0
 
+    def test_messages_are_looked_up_whole_by_id(self, bench: Bench) -> None:
+        bench.bury_as_dead("dead")
+        (sent,) = bench.send("running", secret="kept")
+        desk = bench.worker("owner")
+        delivery = desk.take_one()
+        bench.send("waiting", "unasked")
+        before = clock.wall_ms()
+        bench.send("delayed", delay=AN_HOUR)
+
+        held = bench.broker.look_up(["dead", "running", "waiting", "delayed", "nobody"])
+
+        states = {name: item.state for name, item in held.items()}
+        assert states == {"dead": "dead", "running": "in_flight", "waiting": "ready", "delayed": "delayed"}
+        assert Message.decode(held["running"].delivery.payload) == sent
+        assert (held["running"].owner, held["running"].delivery.number) == ("owner", delivery.number)
+        assert abs(held["delayed"].due_at - before - AN_HOUR) < 60_000
+        assert bench.broker.look_up([]) == {}
+        with pytest.raises(TypeError, match="list of message ids"):
+            bench.broker.look_up("dead")
+
+    def test_a_suspect_is_looked_up_as_ready(self, bench: Bench) -> None:
+        bench.send("m")
+        bench.kill("m", 2)
+
+        assert bench.broker.look_up(["m"])["m"].state == "ready"
+
+    def test_more_messages_than_one_batch_are_looked_up_and_discarded(self, bench: Bench) -> None:
+        names = [f"m{number:04}" for number in range(1_200)]
+        bench.broker.enqueue_many([bench.message(name) for name in names])
+
+        assert sorted(bench.broker.look_up(names)) == names  # by id, in no order
+        assert sorted(bench.broker.discard(names)) == names
+        assert bench.holds() == (0, 0, 0, 0)
+
+    def test_what_waits_is_discarded_and_what_runs_is_not(self, bench: Bench) -> None:
+        bench.bury_as_dead("dead")
+        bench.send("running")
+        desk = bench.worker()
+        running = desk.take_one()
+        bench.send("waiting", "left alone")
+        bench.send("delayed", delay=AN_HOUR)
+
+        discarded = bench.broker.discard(["dead", "running", "waiting", "delayed", "nobody"])
+
+        assert sorted(discarded) == ["dead", "delayed", "waiting"]
+        assert bench.holds() == (1, 1, 0, 0)
+        assert not desk.settle(running, DONE).refused
+        states = {name: story.state for name, story in bench.stories().items()}
+        assert states == {
+            "dead": "discarded", "waiting": "discarded", "delayed": "discarded", "running": "succeeded",
+            "left alone": "enqueued",
+        }  # fmt: skip
+        assert bench.broker.discard(["dead", "waiting"]) == []
+        with pytest.raises(TypeError, match="list of message ids"):
+            bench.broker.discard("left alone")
+
+    def test_a_discarded_suspect_waits_for_nobody_any_more(self, bench: Bench) -> None:
+        bench.send("m")
+        bench.kill("m", 2)
+
+        assert bench.broker.discard(["m"]) == ["m"]
+
+        assert not bench.broker.has_suspects()
+        assert bench.story("m")[:4] == ("discarded", 0, 2, 2)
+
+    def test_a_dead_letter_is_replaced_once(self, bench: Bench) -> None:
+        bench.bury_as_dead("dead")
+
+        answers = [bench.broker.replace("dead", bench.message(name, "edited")) for name in ("new", "newer")]
+
+        assert answers == [True, False]
+        assert (bench.peek(), bench.peek("dead")) == (["new"], [])
+        assert bench.story("dead").state == "discarded"
+        assert bench.story("new") == Story("enqueued", 0, 0, 0, 0, "", ())
+        assert "newer" not in bench.stories()
+        assert Message.decode(bench.worker().take_one().payload).args == ("edited",)
+
+    def test_of_many_who_replace_a_dead_letter_at_a_time_one_succeeds(self, bench: Bench) -> None:
+        bench.bury_as_dead("dead")
+        start = threading.Barrier(4)
+
+        def replace() -> bool:
+            try:
+                start.wait(10)
+                return bench.broker.replace("dead", bench.message("new"))
+            finally:
+                bench.broker.close()
+
+        with ThreadPoolExecutor(4) as threads:
+            answers = [future.result(30) for future in [threads.submit(replace) for _ in range(4)]]
+
+        assert sum(answers) == 1
+        assert bench.holds() == (1, 0, 0, 0)
+
+    @pytest.mark.parametrize("where", ["waiting", "delayed", "running", "nowhere"])
+    def test_only_dead_letters_are_replaced(self, bench: Bench, where: str) -> None:
+        if where != "nowhere":
+            bench.send("m", **({"delay": AN_HOUR} if where == "delayed" else {}))
+        if where == "running":
+            bench.worker().take_one()
+        before = (bench.holds(), bench.stories())
+
+        assert not bench.broker.replace("m", bench.message("new"))
+
+        assert (bench.holds(), bench.stories()) == before
+
+    def test_a_replacement_that_cannot_be_sent_leaves_the_dead_letter(self, bench: Bench) -> None:
+        bench.bury_as_dead("dead")
+        bench.send("known")
+        before = bench.stories()
+
+        with pytest.raises(DuplicateMessage):
+            bench.broker.replace("dead", bench.message("known"))
+        with pytest.raises(QueueNotFound):
+            bench.broker.replace("dead", bench.message("new", queue="nowhere"))
+
+        assert (bench.peek("dead"), bench.stories()) == (["dead"], before)
+
+    def test_dead_letters_that_are_too_old_are_dropped_and_counted(self, bench: Bench) -> None:
+        bench.bury_as_dead("d1", "d2", "d3")
+        bench.send("waiting")
+
+        assert bench.broker.expire_dead_letters(AN_HOUR) == 0
+        counts: list[int] = []
+        bench.until(lambda: counts.append(bench.broker.expire_dead_letters(1, limit=2)) or sum(counts) == 3)
+        assert max(counts) <= 2
+
+        assert bench.holds() == (1, 0, 0, 0)
+        states = {name: story.state for name, story in bench.stories().items()}
+        assert states == {"d1": "discarded", "d2": "discarded", "d3": "discarded", "waiting": "enqueued"}
+        assert bench.broker.expire_dead_letters(0) == 0
+
+    def test_a_requeued_dead_letter_does_not_expire(self, bench: Bench) -> None:
+        bench.bury_as_dead("m")
+        bench.broker.requeue(["m"])
+
+        assert bench.broker.expire_dead_letters(0) == 0
+        assert bench.peek() == ["m"]
+
+
+class Repeating:
+    """Messages that may have been sent before, because nobody heard whether they were."""
+
+    def repeat(self, bench: Bench, *names: str) -> None:
+        again = [msgspec.structs.replace(bench.outgoing(name), repeat=True) for name in names]
+        bench.broker.publish(again)
+
+    @pytest.mark.parametrize("where", ["waiting", "delayed", "running", "dead", "finished", "discarded"])
+    def test_what_was_sent_before_is_left_out(self, bench: Bench, where: str) -> None:
+        if where == "dead":
+            bench.bury_as_dead("m")
+        else:
+            bench.send("m", **({"delay": AN_HOUR} if where == "delayed" else {}))
+        if where in ("running", "finished"):
+            desk = bench.worker()
+            delivery = desk.take_one()
+            if where == "finished":
+                desk.settle(delivery, DONE)
+        if where == "discarded":
+            bench.broker.discard(["m"])
+        before = (bench.holds(), bench.stories())
+
+        self.repeat(bench, "m")
+
+        assert (bench.holds(), bench.stories()) == before
+
+    def test_what_was_not_sent_before_is_sent_beside_what_was(self, bench: Bench) -> None:
+        bench.send("known")
+
+        self.repeat(bench, "new 1", "known", "new 2", "new 1")
+
+        assert bench.peek() == ["known", "new 1", "new 2"]
+        assert {story.life for story in bench.stories().values()} == {0}
+
+
+class Recorded:
+    """What is recorded of a message, and what is not."""
+
+    def unrecorded(self, bench: Bench, how: str, *names: str) -> None:
+        if how == "message":
+            bench.send(*names, record=False)
+        elif how == "actor":
+            bench.actor.options["record"] = False
+            bench.send(*names)
+        else:
+            bench.broker.recording = Recording(enabled=False)
+            bench.send(*names)
+
+    @pytest.mark.parametrize("how", ["message", "actor", "project"])
+    def test_a_message_without_a_record_runs_as_any_other(self, bench: Bench, how: str) -> None:
+        self.unrecorded(bench, how, "m", "discarded")
+        desk = bench.worker()
+        bench.broker.discard(["discarded"])
+        desk.fail(desk.take_one(), Retry(0))
+        desk.exchange(started=[Started(again := desk.take_one(), NOON)])
+        desk.settle(again, DONE)
+
+        assert bench.stories() == {}
+        assert bench.holds() == (0, 0, 0, 0)
+
+    @pytest.mark.parametrize("how", ["message", "actor", "project"])
+    def test_its_death_is_recorded_and_so_is_what_follows(self, bench: Bench, how: str) -> None:
+        self.unrecorded(bench, how, "m")
+        desk = bench.worker()
+        desk.fail(desk.take_one(), Retry(0))
+        desk.fail(desk.take_one(), Dead("retries_exhausted"))
+        last = (2, "failed", "ValueError")
+        assert bench.story("m") == Story("dead", 2, 2, 0, 0, "retries_exhausted", (last,))
+
+        bench.broker.requeue(["m"])
+
+        assert bench.story("m") == Story("enqueued", 0, 2, 0, 1, "", (last,))
+        desk.fail(desk.take_one(), Retry(AN_HOUR))
+        assert bench.story("m").state == "retrying"
+        bench.broker.discard(["m"])
+        assert bench.story("m").state == "discarded"
+
+    def test_who_dies_with_its_worker_is_recorded_too(self, bench: Bench) -> None:
+        bench.send("m", record=False)
+        bench.kill("m", 3)
+
+        assert bench.story("m")[:6] == ("dead", 0, 3, 3, 0, "delivery_limit")
+
+    def test_a_message_may_wish_for_a_record_that_its_actor_does_not(self, bench: Bench) -> None:
+        bench.actor.options["record"] = False
+        bench.send("m", record=True)
+
+        assert bench.story("m").state == "enqueued"
+
+    def test_an_attempt_of_it_that_ends_too_late_is_nobodys(self, bench: Bench) -> None:
+        bench.send("m", record=False)
+        desk = bench.worker()
+        delivery = desk.take_one()
+        bench.bury(desk)
+
+        desk.settle(delivery, DONE, started_at=NOON, finished_at=NOON)
+
+        assert bench.stories() == {}
+
 
 class Waiting:
     BOUND = 1.0
@@ -1061,7 +1367,9 @@ class Crowds:
         assert len(stories) == self.MESSAGES
 
 
-class Conformance(Sending, Order, Time, Settling, Fencing, Causing, Dying, Leases, Operating, Waiting, Crowds):
+class Conformance(
+    Sending, Order, Time, Settling, Fencing, Causing, Dying, Leases, Operating, Repeating, Recorded, Waiting, Crowds
+):
     """All sentences. ``broker`` is ``stub`` or an alias of ``DATABASES``."""
 
     broker = ""

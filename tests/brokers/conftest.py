@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("tests.brokers.conformance", "tests.brokers.bench")
-
-from django_tasks_q.brokers.database import DatabaseBroker  # noqa: E402 - after the registration
-from django_tasks_q.brokers.stub import StubBroker  # noqa: E402
-from tests.brokers.bench import Bench  # noqa: E402
+from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.brokers.stub import StubBroker
+from tests.brokers.bench import Bench
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
@@ -182,7 +182,7 @@ class Databases(Conformance):
 
     def test_odd_texts_are_recorded_and_can_be_read_back(self, bench: Bench) -> None:
         odd = "nul \x00 surrogate \ud800 unicorn 🦄 backslash \\"
-        bench.broker.enqueue(Message("q", "work", (odd,), {"k": {odd: odd}}, {"message_id": "id \x00"}, "m"))
+        bench.broker.enqueue(Message("q", "work", (odd,), {"k": {odd: odd}}, {}, "m"))
         desk = bench.worker()
         error = ErrorInfo(f"Error{odd}", odd, odd)
 
@@ -201,8 +201,27 @@ class Databases(Conformance):
             Message("q", "work", options={"priority": "high"}),
             Message("q", "work", message_id="x" * 65),
             Message("q", "work", message_id=""),
+            Message("q", "a\0" * 90),
+            Message("q", "work", options={"message_id": "\0" * 20}),
+            Message("q", "work", options={"message_id": "\ud800" * 20}),
+            Message("q", "work", message_timestamp=10**18),
+            Message("q", "work", message_timestamp=-1),
+            Message("q", "work", message_timestamp=cast(int, 1.5)),
         ],
-        ids=["actor name", "correlation id", "priority", "priority of a wrong type", "long id", "no id"],
+        ids=[
+            "actor name",
+            "correlation id",
+            "priority",
+            "priority of a wrong type",
+            "long id",
+            "no id",
+            "actor name that is longer escaped",
+            "correlation id that is longer escaped",
+            "correlation id of surrogates",
+            "time after the calendar",
+            "time before the calendar",
+            "time of a wrong type",
+        ],
     )
     def test_what_no_column_could_hold_is_refused_in_words(self, bench: Bench, message: Message[Any]) -> None:
         with pytest.raises(ValueError):
@@ -245,6 +264,29 @@ class TestPostgreSQL(Databases):
         answer = desk.exchange([Settlement(delivery, DONE)], room=1)
         assert [d.message_id for d in answer.deliveries] == ["m2"]
         assert bench.story("m1").state == "succeeded"
+
+    @pytest.mark.beyond_the_model
+    def test_a_server_that_only_reads_is_away_and_loses_no_settlement(self, bench: Bench) -> None:
+        bench.send("m1", "m2")
+        desk = bench.worker()
+        delivery = desk.take_one()
+
+        desk.call(_only_read, self.broker)
+        with pytest.raises(BrokerConnectionError, match="read-only"):
+            desk.exchange([Settlement(delivery, DONE)], room=1)
+
+        answer = desk.exchange([Settlement(delivery, DONE)], room=1)
+        assert [d.message_id for d in answer.deliveries] == ["m2"]
+        assert bench.story("m1").state == "succeeded"
+
+    @pytest.mark.beyond_the_model
+    def test_a_send_to_a_server_that_only_reads_is_refused_in_words(self, bench: Bench) -> None:
+        _only_read(self.broker)
+        with pytest.raises(BrokerConnectionError, match="read-only"):
+            bench.broker.enqueue(bench.message("m"))
+
+        bench.send("m")
+        assert bench.holds() == (1, 0, 0, 0)
 
     @pytest.mark.beyond_the_model
     def test_a_consumer_is_woken_after_its_connection_was_lost(self, bench: Bench) -> None:
@@ -301,6 +343,12 @@ def test_the_url_names_the_alias() -> None:
     assert from_url("database://postgresql").using == "postgresql"
     assert from_url("database://").using == "default"
     assert from_url("database://postgresql").address == "database://postgresql"
+
+
+def _only_read(alias: str) -> None:
+    """As the server of this connection does after a failover."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
 
 
 def _break_connection(alias: str) -> None:

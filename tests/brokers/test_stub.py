@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from django_tasks_q import QueueJoinTimeout, QueueNotFound, actor
-from django_tasks_q.brokers.stub import StubBroker, from_url
+from django_tasks_q.brokers.stub import StubBroker, StubJournal, from_url
 from django_tasks_q.deliveries import Settlement
+from django_tasks_q.events import Event, Kind
+from django_tasks_q.journal import Backlog, Gap
 from django_tasks_q.outcomes import DONE, Dead, Retry
+from django_tasks_q.states import State
 from tests.brokers.bench import Bench
 from tests.brokers.conformance import Conformance
 from tests.unit.conftest import running
@@ -45,17 +48,19 @@ class TestStub(Conformance):
         journal = bench.broker.journal
         assert journal is not None
 
-        told = [(event.message_id, event.state.value) for event in journal.read(100)]
+        told = [(event.message_id, event.state.value) for event in journal.events]
 
         assert told == [
             ("m1", "enqueued"), ("m2", "enqueued"), ("m2", "succeeded"), ("m1", "retrying"), ("m3", "enqueued"),
             ("m1", "enqueued"), ("m1", "dead"),
         ]  # fmt: skip
-        assert [event.message_id for event in journal.read(2)] == ["m1", "m2"]
-        journal.trim(3)
-        assert [event.message_id for event in journal.read(100)] == ["m1", "m3", "m1", "m1"]
-        journal.trim(100)
-        assert journal.read(100) == []
+        stretch = journal.read("stub", 3)
+        assert [event.message_id for event in stretch.events] == ["m1", "m2", "m2"]
+        journal.trim("stub", stretch)
+        journal.trim("stub", stretch)
+        assert [event.message_id for event in journal.events] == ["m1", "m3", "m1", "m1"]
+        journal.trim("stub", journal.read("stub", 100))
+        assert journal.events == []
 
 
 def declare(broker: StubBroker, fn: Callable[..., Any], **options: Any) -> Any:
@@ -176,3 +181,53 @@ def test_many_threads_may_send_and_run_at_a_time(stub: StubBroker) -> None:
         stub.join("default", timeout=20_000)
 
     assert sorted(seen) == sorted(list(range(200)) * 4)
+
+
+class TestStubJournal:
+    """The journal in memory: the model of what others do outside of the process."""
+
+    def journal(self, length: int, *names: str) -> StubJournal:
+        journal = StubJournal(length)
+        for number, name in enumerate(names):
+            journal.append(Event(Kind.CREATED, name, State.ENQUEUED, 1_000 + number))
+        return journal
+
+    def test_what_does_not_fit_any_more_is_dropped_from_the_front_and_counted(self) -> None:
+        journal = self.journal(3, "a", "b", "c", "d", "e")
+
+        stretch = journal.read("stub", 2)
+
+        assert [event.message_id for event in stretch.events] == ["c", "d"]
+        assert stretch.gap == Gap(2, 1_000, 1_001)
+        assert journal.backlog("stub").gap == stretch.gap
+
+    def test_a_gap_is_told_until_it_was_trimmed(self) -> None:
+        journal = self.journal(2, "a", "b", "c")
+
+        told = journal.read("stub", 1).gap
+        assert told == Gap(1, 1_000, 1_000)
+
+        journal.trim_gap("stub", told)
+
+        assert journal.read("stub", 10).gap is None
+        assert [event.message_id for event in journal.events] == ["b", "c"]
+
+    def test_what_was_dropped_after_reading_is_neither_trimmed_for_others_nor_forgotten(self) -> None:
+        journal = self.journal(2, "a", "b", "c")
+        stretch = journal.read("stub", 1)
+        for number, name in enumerate("defg"):
+            journal.append(Event(Kind.CREATED, name, State.ENQUEUED, 2_000 + number))
+
+        journal.trim("stub", stretch)
+        journal.trim_gap("stub", stretch.gap)
+
+        assert [event.message_id for event in journal.events] == ["f", "g"]
+        assert journal.read("stub", 1).gap == Gap(4, 1_000, 2_001)
+
+    def test_the_backlog_tells_how_much_waits_and_for_how_long(self) -> None:
+        journal = self.journal(4, "a", "b")
+        journal.now = lambda: 1_500
+
+        assert journal.backlog("stub") == Backlog(2, 0.5, 500)
+        journal.trim("stub", journal.read("stub", 10))
+        assert journal.backlog("stub") == Backlog()

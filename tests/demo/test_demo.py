@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,8 +73,11 @@ def test_once_does_the_work_and_checks_every_message(tmp_path: Path) -> None:
     finished = run_demo("--once", directory=tmp_path)
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert re.search(r"^index_chapter +20 +19 +1 +21 ", finished.stdout, re.MULTILINE)
-    assert "33 messages, each checked against its record and the ledger" in finished.stdout
+    assert re.search(r"^index_chapter +25 +24 +1 +0 +28 ", finished.stdout, re.MULTILINE)
+    assert re.search(r"^print_catalogue +2 +2 +0 +0 ", finished.stdout, re.MULTILINE)
+    assert re.search(
+        r"^47 messages \(\d+ runs\), each checked against its record and the ledger", finished.stdout, re.MULTILINE
+    )
 
 
 def test_once_without_workers_fails_and_says_why(tmp_path: Path) -> None:
@@ -82,7 +85,8 @@ def test_once_without_workers_fails_and_says_why(tmp_path: Path) -> None:
     finished = run_demo("--once", "--no-worker", directory=tmp_path)
 
     assert finished.returncode == 1
-    assert "no worker is running: 1 message is still enqueued (1 import_library enqueued)" in finished.stderr
+    waiting = "3 messages are still enqueued (2 cut_up enqueued, 1 import_library enqueued)"
+    assert f"no worker is running: {waiting}" in finished.stderr
     assert time.monotonic() - started < 60
 
 
@@ -124,3 +128,17 @@ def test_only_one_demo_runs_in_a_directory(tmp_path: Path) -> None:
 
     assert finished.returncode == 1
     assert "another demo is running" in finished.stderr
+
+
+def test_two_demos_that_start_at_once_get_a_web_server_each(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        demos = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*COMMAND, "--once", "--directory", str(tmp_path / name)], cwd=ROOT, stdout=subprocess.DEVNULL
+                )
+            )
+            for name in ("one", "two")
+        ]
+
+        assert [demo.wait(90) for demo in demos] == [0, 0]

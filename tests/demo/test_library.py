@@ -1,13 +1,19 @@
 """The demo's own app: its texts, its words, its page."""
 
+import re
+from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.test import Client
+from django.urls import resolve
+from django.utils import timezone
 
-from testproject.demo import check
+from testproject.demo import check, expected, stay
+from testproject.demo.room import Room
 from testproject.library import catalogue, words
-from testproject.library.models import Book, Chapter, Entry
+from testproject.library.models import Book, Chapter, Entry, Printing
 
 
 def a_chapter(text: str) -> Chapter:
@@ -25,7 +31,7 @@ def test_every_catalogued_file_is_there_and_every_file_is_catalogued() -> None:
 
 
 def test_exactly_one_file_is_not_utf8() -> None:
-    assert check.unreadable_files() == {"swann-02.txt"}
+    assert expected.unreadable_files() == {"swann-02.txt"}
 
 
 def test_the_concordance_knows_the_line_of_every_occurrence() -> None:
@@ -85,9 +91,41 @@ def test_the_check_names_what_does_not_agree(tmp_path: Path) -> None:
     ledger.write_text('{"id": "x", "attempt": 0, "event": "start", "at": 1, "actor": "index_chapter", "pid": 1}\n')
     a_chapter("")
 
-    problems = check.check(ledger).problems
+    problems = check.check(ledger, expected.Expected(expected.after_import([]))).problems
 
     assert "0 messages of import_library were recorded, not 1" in problems
     assert "the ledger knows message x, the records do not" in problems
     assert "“<b>Book</b>” was not summed up" in problems
     assert "“<b>Book</b>”, 1. One: waiting, not indexed" in problems
+
+
+@pytest.mark.django_db
+def test_the_check_notices_two_who_held_the_press_at_once(tmp_path: Path) -> None:
+    now = timezone.now()
+    Printing.objects.create(started_at=now, finished_at=now + timedelta(seconds=2))
+    Printing.objects.create(started_at=now + timedelta(seconds=1), finished_at=now + timedelta(seconds=3))
+
+    problems = check.check(tmp_path / "ledger", expected.Expected(Counter())).problems
+
+    assert [problem for problem in problems if "two held the press" in problem]
+
+
+def test_every_address_that_the_demo_prints_is_there(tmp_path: Path) -> None:
+    text = stay.welcome("http://127.0.0.1:8000/", Room(tmp_path, fresh=False), no_worker=False)
+
+    names = {resolve(path).view_name for path in re.findall(r"http://127.0.0.1:8000(/\S*)", text)}
+
+    assert names == {
+        "library:index",
+        "library:donate",
+        "library:press",
+        "admin:index",
+        "admin:django_tasks_q_deadletter_changelist",
+    }
+
+
+@pytest.mark.django_db
+def test_a_word_with_a_nul_character_is_looked_for_without_it(client: Client) -> None:
+    a_chapter("The sea was calm.")
+
+    assert "<mark>sea</mark>" in client.get("/", {"word": "\0sea\0"}).text

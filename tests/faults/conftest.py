@@ -1,10 +1,6 @@
 """Real processes, hurt in every way that one machine can think of."""
 
-import pytest
-
-pytest.register_assert_rewrite("tests.support.ledger", "tests.support.runworkers")
-
-from tests.support.fixtures import (  # noqa: E402, F401 - after the registration; pytest finds them here
+from tests.support.fixtures import (  # noqa: F401 - pytest finds them here
     ledger,
     postgresql_template,
     sqlite_template,

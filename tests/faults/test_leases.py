@@ -48,7 +48,8 @@ def test_a_stopped_worker_is_rescued_and_fenced_when_it_goes_on(store: Store, tr
     for message_id in held:
         record = store.record(message_id)
         assert (record["state"], record["lost"], record["retries"]) == ("succeeded", 1, 0)
-        assert [outcome for outcome, _ in store.attempts(message_id)] == ["lost"]
+        # What it had just ended when it went on may be told of, and moves nothing.
+        assert [outcome for outcome, _ in store.attempts(message_id)] in (["lost"], ["lost", "late"])
     print(f"rescued after {rescued:.1f} s")
 
 

@@ -11,22 +11,27 @@ from django_tasks_q import Message, changes
 from django_tasks_q.deliveries import Delivery, Outgoing, Settlement, Started
 from django_tasks_q.events import Event
 from django_tasks_q.outcomes import DONE, HANDED_BACK, Dead, ErrorInfo, Outcome, Parked, Requeue, Retry
+from django_tasks_q.states import FINAL
 
 EPOCH = 1_700_000_000_000
 BOOM = ErrorInfo("ValueError", "boom", "Traceback")
-ENDINGS: list[Outcome] = [DONE, HANDED_BACK, Requeue(lost=True), Retry(5_000), Parked("limit", 5_000), Dead("throws")]
+ENDINGS: list[Outcome] = [DONE, HANDED_BACK, Requeue(lost=True), Retry(500), Parked("limit", 500), Dead("throws")]
 
 
 @st.composite
-def histories(draw: st.DrawFn, message_id: str = "m", most: int = 6) -> list[Event]:
-    """The events of one message, in the order in which they happened; a second apart."""
-    life = retries = lost = number = 0
-    message: Message[Any] = Message("q", "work", (1,), {"a": [2]}, {"message_id": "mine"}, message_id, EPOCH)
-    delay = draw(st.sampled_from([None, 60_000]))
-    events = [changes.created(Outgoing(message, b"", 3, delay, app_label="app", parent_id="parent"), EPOCH)]
+def histories(
+    draw: st.DrawFn, message_id: str = "m", most: int = 6, life: int = 0, sent_at: int = EPOCH
+) -> list[Event]:
+    """The events of one message, in the order in which they happened; a second apart, delays and waits with them."""
+    retries = lost = number = 0
+    args = (1, f"sent in life {life}")
+    message: Message[Any] = Message("q", "work", args, {"a": [2]}, {"message_id": "mine"}, message_id, sent_at)
+    delay = draw(st.sampled_from([None, 500]))
+    outgoing = Outgoing(message, b"", 3, delay, app_label="app", parent_id="parent")
+    events = [changes.created(outgoing, sent_at, life)]
 
     def now() -> int:
-        return EPOCH + len(events) * 1_000
+        return sent_at + len(events) * 1_000
 
     waits = delay is not None
     for _ in range(draw(st.integers(0, most))):
@@ -55,8 +60,11 @@ def histories(draw: st.DrawFn, message_id: str = "m", most: int = 6) -> list[Eve
 
 @st.composite
 def disorders(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
-    """A history, and the same in any order, with repetitions, cut into batches."""
-    history = draw(histories())
+    """A history, and the same in any order, with repetitions, cut into batches. Some ids are sent again later."""
+    history = draw(histories(most=4))
+    if history[-1].state in FINAL and draw(st.booleans()):
+        last = history[-1]
+        history += draw(histories(most=3, life=last.life + 1, sent_at=last.at + 1_000))
     shuffled = draw(st.permutations(history + draw(st.lists(st.sampled_from(history), max_size=5))))
     return history, draw(_cut(shuffled))
 

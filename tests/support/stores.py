@@ -79,6 +79,11 @@ class Store(ABC):
             self._broker.declare_queue("default")
         return self._broker
 
+    @property
+    def alias(self) -> str:
+        """The database's name among this process's connections."""
+        return self.broker.using
+
     def send(self, messages: Iterable[Message[Any]]) -> list[str]:
         """Send; returns the ids, all of which are acknowledged."""
         return [message.message_id for message in self.broker.enqueue_many(list(messages))]
@@ -155,10 +160,10 @@ class SQLiteStore(Store):
 class PostgreSQLStore(Store):
     vendor = "postgresql"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, server: str = POSTGRES_URL) -> None:
         super().__init__()
         self.name = name
-        self.url = urlsplit(POSTGRES_URL)._replace(path=f"/{name}").geturl()
+        self.url = urlsplit(server)._replace(path=f"/{name}").geturl()
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -167,7 +172,8 @@ class PostgreSQLStore(Store):
 
     @property
     def _config(self) -> dict[str, Any]:
-        return {"NAME": self.name}
+        server = urlsplit(self.url)
+        return {"NAME": self.name, "HOST": server.hostname, "PORT": server.port}
 
 
 class SQLiteTemplate:

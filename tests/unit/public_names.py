@@ -14,7 +14,8 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.DecodeError django_tasks_q.DjangoTasksQError django_tasks_q.DramatiqError
         django_tasks_q.DuplicateMessage django_tasks_q.EncodeError django_tasks_q.HardTimeLimit django_tasks_q.Interrupt
         django_tasks_q.LostWorker django_tasks_q.MessageTooLarge django_tasks_q.MiddlewareError
-        django_tasks_q.ProcessesFailed django_tasks_q.QueueJoinTimeout django_tasks_q.QueueNotFound
+        django_tasks_q.NotADeadLetter django_tasks_q.ProcessesFailed django_tasks_q.QueueJoinTimeout
+        django_tasks_q.QueueNotFound
         django_tasks_q.RateLimitExceeded django_tasks_q.Retry django_tasks_q.Shutdown django_tasks_q.SkipMessage
         django_tasks_q.TimeLimitExceeded django_tasks_q.UnsupportedVersion django_tasks_q.GenericActor
         django_tasks_q.group django_tasks_q.PartialSendError django_tasks_q.set_progress django_tasks_q.stamping
@@ -46,7 +47,9 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.models.WaitingMessage django_tasks_q.models.QueuedMessage django_tasks_q.models.QueueWorker
         django_tasks_q.tasks_backend.TasksBackend django_tasks_q.middleware.database_connections.DatabaseConnections
         django_tasks_q.testing.drain django_tasks_q.testing.assert_sent django_tasks_q.encoder.TypedJSONEncoder
-        django_tasks_q.capabilities.Capabilities
+        django_tasks_q.testing.adrain django_tasks_q.testing.assert_not_sent django_tasks_q.testing.capture
+        django_tasks_q.testing.immediate django_tasks_q.testing.on_commit django_tasks_q.testing.sent
+        django_tasks_q.testing.task_worker django_tasks_q.capabilities.Capabilities
     """.split(),
     "module": """
         django_tasks_q.actor django_tasks_q.broker django_tasks_q.message django_tasks_q.composition
@@ -199,7 +202,8 @@ NAMES: dict[str, list[str]] = {
     "setting": """
         BROKER_URL BROKER_OPTIONS MIDDLEWARE AUTODISCOVER ENCODER ACTOR_DEFAULTS LEASE DELIVERY_LIMIT MAX_MESSAGE_BYTES
         TIME_LIMIT_GRACE UNKNOWN_ACTOR_GRACE PROCESSES THREADS WORKER_SHUTDOWN_TIMEOUT SWITCH_INTERVAL
-        BROKER_URL="database://" BROKER_URL="stub://" BROKER_URL="redis://" BROKER_URL="redis+cluster://"
+        BROKER_URL="database://" BROKER_URL="stub://" BROKER_URL="immediate://" BROKER_URL="redis://"
+        BROKER_URL="redis+cluster://"
         BROKER_URL="redis+sentinel://" BROKER_URL="amqp://" NAMESPACE JOURNAL_MAX_BYTES SEND_TIMEOUT
         ACTOR_DEFAULTS["on_commit"] RATE_LIMITS_URL OUTBOX DEAD_LETTER_TTL RECORDS RECORDS["ENABLED"]
         RECORDS["DATABASE"] RECORDS["ARGUMENTS"] RECORDS["REDACT"] RECORDS["SUCCEEDED_TTL"] RECORDS["DEAD_TTL"]

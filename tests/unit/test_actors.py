@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from django_tasks_q import Actor, EncodeError, Message, actor, pipeline
+from django_tasks_q import Actor, EncodeError, Message, actor, pipeline, send_many
 from django_tasks_q.brokers.stub import StubBroker
 
 YEAR = 366 * 86_400_000
@@ -53,7 +53,7 @@ def test_calling_an_actor_runs_it_here_and_now(stub: StubBroker) -> None:
         ({"queue_name": "mail\n"}, "not a queue name"),
         ({"queue_name": "mail.DQ"}, r"\.DQ and \.XQ"),
         ({"queue_name": "mail.XQ"}, r"\.DQ and \.XQ"),
-        ({"actor_name": "x" * 201}, "1 to 200 characters"),
+        ({"actor_name": "x" * 201}, "1 to 200 printable characters"),
         ({"priority": 101}, "from -100 to 100"),
         ({"priority": -101}, "from -100 to 100"),
         ({"priority": 1.0}, "integer"),
@@ -145,6 +145,28 @@ def test_arguments_that_do_not_fit_are_a_type_error_at_the_sender(stub: StubBrok
         send(*args, **kwargs)
 
     assert stub.counts()[0].ready == 0
+
+
+@pytest.mark.parametrize("name", ["message_with_options", "send_with_options", "send_on_commit_with_options"])
+def test_arguments_in_an_option_are_a_list_and_a_dict(stub: StubBroker, name: str) -> None:
+    send = getattr(actor(add, broker=stub), name)
+
+    with pytest.raises(TypeError, match=r"list or tuple of arguments, not 'ab'; a single one is args=\('ab',\)"):
+        send(args="ab")
+    with pytest.raises(TypeError, match=r"a single one is args=\(1,\)"):
+        send(args=1)
+    with pytest.raises(TypeError, match=r"kwargs is a dict of arguments, not \[1\]"):
+        send(args=(1,), kwargs=[1])
+    assert stub.counts()[0].ready == 0
+
+    assert send(args=(number for number in (1, 2))).args == (1, 2)
+
+
+def test_what_is_no_message_or_no_function_is_a_type_error_that_says_so(stub: StubBroker) -> None:
+    with pytest.raises(TypeError, match=r"takes messages \(actor.message\(...\)\), not Actor"):
+        send_many([actor(work, broker=stub)])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"such as @actor\(queue_name='mail'\); not 'mail'"):
+        actor("mail")  # type: ignore[call-overload]
 
 
 def test_an_argument_that_cannot_be_encoded_names_its_path_and_nothing_is_sent(stub: StubBroker) -> None:

@@ -170,6 +170,6 @@ def test_what_an_actor_sends_knows_its_parent(stub: StubBroker, declare: Any, ru
     parent = declare(lambda: child.send(), actor_name="parent").send()
     run()
 
-    births = {event.birth.actor_name: event.birth for event in stub.journal.read(100) if event.birth}
+    births = {event.birth.actor_name: event.birth for event in stub.journal.events if event.birth}
     assert births["child"].parent_id == parent.message_id
     assert births["parent"].parent_id == ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +13,14 @@ from django_tasks_q import BrokerConnectionError, actor, clock
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.deliveries import Casualty, Delivery
 from django_tasks_q.judge import make_judge
-from django_tasks_q.keeper import Keeper
+from django_tasks_q.keeper.keeper import Keeper
 from django_tasks_q.keeper.leases import Leases
 from django_tasks_q.keeper.rescuer import Rescuer
 from django_tasks_q.outcomes import Dead
 from django_tasks_q.supervisor.channel import Channel
 from django_tasks_q.worker.board import Board
+
+ROOT = Path(__file__).parents[2]
 
 
 class Unsteady(StubBroker):
@@ -49,9 +54,10 @@ class Unsteady(StubBroker):
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The monotonic clock, to be set."""
+    """The clock of this machine, to be set; the wall clock goes with it."""
     time = [1_000.0]
     monkeypatch.setattr(clock, "monotonic", lambda: time[0])
+    monkeypatch.setattr(clock, "wall_ms", lambda: round(time[0] * 1000))
     return time
 
 
@@ -83,6 +89,23 @@ def test_a_burial_that_fails_oddly_keeps_nobody_from_leases_and_other_burials() 
     theirs.close()
 
 
+def test_services_hear_of_every_burial(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Unsteady()
+    ours, theirs = Channel.pair()
+    keeper = Keeper(broker, Board(1, 1), theirs, shutdown_timeout=1)
+    heard: list[str] = []
+    monkeypatch.setattr(keeper._others, "buried", heard.append)
+    monkeypatch.setattr(broker, "rescue", lambda judge: ["of another host"])
+    ours.send(kind="dead", worker_id="mine", casualties=[], reason="")
+
+    keeper._listen()
+    keeper._round()
+
+    assert heard == ["mine", "of another host"]
+    ours.close()
+    theirs.close()
+
+
 def test_a_lease_that_could_not_be_renewed_is_tried_again_soon(now: list[float]) -> None:
     broker = Unsteady()
     leases = Leases(broker, Board(1, 1))
@@ -110,3 +133,36 @@ def test_after_an_outage_the_living_have_a_whole_lease_to_say_so(now: list[float
     now[0] += rescuer.interval
     rescuer.run_if_due()
     assert "rescue" in broker.calls
+
+
+@pytest.mark.parametrize("seconds", [3_600, -3_600])
+def test_after_a_sleep_or_a_new_time_the_living_have_a_whole_lease_to_say_so(
+    now: list[float], monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    broker = Unsteady()
+    rescuer = Rescuer(broker, make_judge(broker), lambda: None)
+    rescuer.run_if_due()
+    assert broker.calls.count("rescue") == 1
+
+    monkeypatch.setattr(clock, "wall_ms", lambda: round((now[0] + seconds) * 1000))
+    while now[0] < 1_000 + broker.lease / 1000:
+        now[0] += rescuer.interval
+        rescuer.run_if_due()
+    assert broker.calls.count("rescue") == 1
+
+    now[0] += rescuer.interval
+    rescuer.run_if_due()
+    assert broker.calls.count("rescue") == 2
+
+
+def test_who_repairs_messages_loads_no_machinery_for_processes() -> None:
+    program = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+import django
+django.setup()
+from django_tasks_q.operations import bulk, repair, stats
+assert not [name for name in sys.modules if name.startswith("django_tasks_q.supervisor")]
+assert "django_tasks_q.keeper.keeper" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30, cwd=ROOT)

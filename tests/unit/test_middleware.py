@@ -53,7 +53,7 @@ class Raiser(Middleware):
 
 
 def state(stub: StubBroker, message: Message[Any]) -> tuple[str, str]:
-    last = [event for event in stub.journal.read(10_000) if event.message_id == message.message_id][-1]
+    last = [event for event in stub.journal.events if event.message_id == message.message_id][-1]
     return last.state.value, last.reason
 
 
@@ -392,7 +392,7 @@ def test_callbacks_have_ids_derived_from_their_cause(stub: StubBroker, declare: 
         broker.enqueue(message)
         with running(broker):
             broker.join("default", timeout=10_000, fail_fast=False)
-        return {event.message_id for event in broker.journal.read(1_000) if event.birth} - {message.message_id}
+        return {event.message_id for event in broker.journal.events if event.birth} - {message.message_id}
 
     first, again = (caused_by(Message("default", "fail", message_id="same")) for _ in range(2))
 
@@ -409,7 +409,7 @@ def test_a_pipeline_hands_each_result_to_the_next(stub: StubBroker, declare: Any
     run()
 
     assert seen == [("sum", 13)]
-    ran = {event.message_id for event in stub.journal.read(100)}
+    ran = {event.message_id for event in stub.journal.events}
     assert ran == {message.message_id for message in line.messages}
 
 

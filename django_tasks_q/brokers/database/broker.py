@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ... import changes, clock
 from ...broker import MAX_BATCH, Broker, refuse_one_id
 from ...capabilities import SAME, Capabilities, Capability
-from ...deliveries import Casualty, Delivery, Judge, Outgoing, QueueCounts, Settlement, WorkerInfo
+from ...deliveries import Casualty, Delivery, Held, Judge, Outgoing, QueueCounts, Settlement, WorkerInfo
 from ...errors import BrokerError, DuplicateMessage, QueueNotFound
 from ...mirror import RecordWriter
 from ...models import Place
@@ -17,11 +17,19 @@ from ...outcomes import HANDED_BACK
 from ...sql import Database
 from .consumer import DatabaseConsumer
 from .queries import PostgreSQL, SQLite, queries_for
+from .queries import delivery as as_delivery
 from .settling import Settler
 
 if TYPE_CHECKING:
     from ...middleware import Middleware
 
+_STATES: dict[int, Literal["ready", "delayed", "in_flight", "dead"]] = {
+    Place.READY: "ready",
+    Place.SUSPECT: "ready",
+    Place.DELAYED: "delayed",
+    Place.IN_FLIGHT: "in_flight",
+    Place.DEAD: "dead",
+}
 _PLACES = {"ready": Place.READY, "delayed": Place.DELAYED, "in_flight": Place.IN_FLIGHT, "dead": Place.DEAD}
 
 
@@ -56,7 +64,7 @@ class DatabaseBroker(Broker):
 
     @cached_property
     def writer(self) -> RecordWriter:
-        return RecordWriter(self.database)
+        return RecordWriter(self.database, self.recording)
 
     @cached_property
     def settler(self) -> Settler:
@@ -81,6 +89,9 @@ class DatabaseBroker(Broker):
                 stored = self.settler.store(outgoing)
                 _refuse_duplicates(outgoing, stored)
         _refuse_duplicates(outgoing, stored)
+
+    def sends_within(self, using: str) -> bool:
+        return using == self.using
 
     def notify(self) -> None:
         """Wake workers that wait for PostgreSQL; on SQLite they see the change itself."""
@@ -120,7 +131,7 @@ class DatabaseBroker(Broker):
     ) -> None:
         settlements, names = [], {}
         for row in rows:
-            delivery = Delivery(*row[:9])
+            delivery = as_delivery(row)
             casualty = known.get((delivery.message_id, delivery.number))
             if casualty is None:
                 settlements.append(Settlement(delivery, HANDED_BACK))
@@ -135,9 +146,9 @@ class DatabaseBroker(Broker):
         gone = [row[0] for row in self.database.rows(self.queries.expired)]
         gone += [row[0] for row in self.database.rows(self.queries.orphans) if row[0] not in gone]
         for worker_id in gone:
-            rows = [row for row in self.database.rows(self.queries.owned, (worker_id,)) if row[9]]
+            rows = [row for row in self.database.rows(self.queries.owned, (worker_id,)) if row[10]]
             detail, alone = "its worker's lease ran out", len(rows) == 1
-            started = [Casualty(row[1], row[4], "lost", row[9], detail, alone) for row in rows]
+            started = [Casualty(row[1], row[4], "lost", row[10], detail, alone) for row in rows]
             try:
                 self.bury(worker_id, started, judge)
             except BrokerError:
@@ -173,7 +184,7 @@ class DatabaseBroker(Broker):
         self, queue_name: str, state: Literal["ready", "delayed", "in_flight", "dead"] = "ready", limit: int = 100
     ) -> list[Delivery]:
         rows = self.database.rows(self.queries.peek(int(_PLACES[state])), (queue_name, limit))
-        return [Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9]) for row in rows]
+        return [as_delivery(row) for row in rows]
 
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
         refuse_one_id(message_ids)
@@ -183,7 +194,7 @@ class DatabaseBroker(Broker):
             with self.database.atomic(savepoint=False):
                 rows = self.database.rows(self.queries.requeue(len(batch)), batch)
                 now = clock.wall_ms()
-                self.writer.write([changes.requeued(row[0], now, row[1], row[2]) for row in rows])
+                self.writer.write([changes.requeued(row[0], now, row[1], row[2], bool(row[3])) for row in rows])
                 if rows:
                     self.notify()
             requeued += [row[0] for row in rows]
@@ -194,20 +205,62 @@ class DatabaseBroker(Broker):
             raise QueueNotFound(f"No queue is called {queue_name!r}.")
         with self.database.atomic(savepoint=False):
             rows = self.database.rows(self.queries.flush, (queue_name,))
-            now = clock.wall_ms()
             for start in range(0, len(rows), MAX_BATCH):
-                self.writer.write([changes.discarded(row[0], now, *row[1:]) for row in rows[start : start + MAX_BATCH]])
+                self._note_discarded(rows[start : start + MAX_BATCH])
+
+    def _note_discarded(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        now = clock.wall_ms()
+        self.writer.write([changes.discarded(row[0], now, *row[1:]) for row in rows])
+
+    def look_up(self, message_ids: Sequence[str]) -> dict[str, Held]:
+        refuse_one_id(message_ids)
+        found: dict[str, Held] = {}
+        for start in range(0, len(message_ids), MAX_BATCH):
+            batch = list(message_ids[start : start + MAX_BATCH])
+            for row in self.database.rows(self.queries.look_up(len(batch)), batch):
+                found[row[1]] = Held(as_delivery(row), _STATES[row[10]], row[11], row[12])
+        return found
+
+    def discard(self, message_ids: Sequence[str]) -> list[str]:
+        refuse_one_id(message_ids)
+        discarded: list[str] = []
+        for start in range(0, len(message_ids), MAX_BATCH):
+            batch = list(message_ids[start : start + MAX_BATCH])
+            with self.database.atomic(savepoint=False):
+                rows = self.database.rows(self.queries.discard(len(batch)), batch)
+                self._note_discarded(rows)
+            discarded += [row[0] for row in rows]
+        return discarded
+
+    def _replace(self, message_id: str, outgoing: Outgoing) -> bool:
+        with self.database.atomic(savepoint=True):
+            rows = self.database.rows(self.queries.drop_dead, (message_id,))
+            if not rows:
+                return False
+            self._note_discarded(rows)
+            _refuse_duplicates([outgoing], self.settler.store([outgoing]))
+        return True
+
+    def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
+        with self.database.atomic(savepoint=False):
+            rows = self.database.rows(self.queries.expire, (ttl, limit))
+            self._note_discarded(rows)
+        return len(rows)
 
     def check_ready(self) -> None:
         with self.database.errors():
             self.database.rows(self.queries.has_suspects)
+
+    def forget_settings(self) -> None:
+        for derived in ("writer", "settler"):
+            vars(self).pop(derived, None)
 
     def close(self) -> None:
         self.database.close()
 
 
 def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: int) -> None:
-    if stored == len(outgoing):
+    if stored == len(outgoing) or any(item.repeat for item in outgoing):
         return
     ids = ", ".join(item.message.message_id for item in outgoing[:3])
     raise DuplicateMessage(f"Still waiting, running or dead: {'one of ' if len(outgoing) > 1 else ''}{ids}")

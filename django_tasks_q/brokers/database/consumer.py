@@ -15,6 +15,7 @@ from ...outcomes import HANDED_BACK
 from ...waker import Waker
 from .postgresql_wakeup import PostgreSQLWakeup
 from .queries import PostgreSQL
+from .queries import delivery as as_delivery
 from .sqlite_wakeup import SQLiteWakeup
 from .wakeup import Wakeup
 
@@ -89,10 +90,18 @@ class DatabaseConsumer(Consumer):
             refused, events = self._broker.settler.settle(self._worker.worker_id, settlements)
             events += self._note_started(started)
             deliveries = self._take(room)
+            if refused:
+                events += self._late([s for s in settlements if s.delivery.handle in refused])
             self._broker.writer.write(events)
         if refused:
             self._look_at = 0.0
         return refused, deliveries
+
+    def _late(self, refused: Sequence[Settlement]) -> list[Event]:
+        """What is told of refused settlements: nothing while this worker lives, because then they are repetitions."""
+        if self._database.rows(self._queries.is_registered, (self._worker.worker_id,)):
+            return []
+        return self._broker.settler.late(self._worker.worker_id, refused)
 
     # Claiming
 
@@ -128,8 +137,8 @@ class DatabaseConsumer(Consumer):
             if not shares:
                 return []
             rows = self._take_shares(worker_id, shares, room, statement)
-        rows.sort(key=lambda row: (row[9], row[0]))
-        return [Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9]) for row in rows]
+        rows.sort(key=lambda row: (row[10], row[0]))
+        return [as_delivery(row) for row in rows]
 
     def _take_shares(
         self, worker_id: str, shares: list[tuple[str, int]], room: int, statement: str | None
@@ -182,11 +191,7 @@ class DatabaseConsumer(Consumer):
         """After a lost answer: claims that were made but never seen here are delivered now."""
         self._database.own()
         owned = self._database.rows(self._queries.owned, (self._worker.worker_id,))
-        self._stranded = [
-            Delivery(row[0], row[1], row[2], bytes(row[3]), *row[4:9])
-            for row in owned
-            if (row[0], row[4]) not in self._held
-        ]
+        self._stranded = [as_delivery(row) for row in owned if (row[0], row[4]) not in self._held]
         self._wakeup.close()  # it is open when an exchange failed after it had recovered
         self._wakeup = self._make_wakeup(self._wakeup.waker)
         self._look_at = 0.0

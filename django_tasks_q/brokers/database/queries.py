@@ -10,7 +10,10 @@ settlement names (id, deliveries, owner) and does nothing when they do not fit a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from ... import dialect
+from ...deliveries import Delivery
 from ...mirror import births
 from ...models import MessageRecord, QueuedMessage, QueueWorker
 
@@ -21,18 +24,23 @@ WORKERS = f'"{QueueWorker._meta.db_table}"'
 CHANNEL = "django_tasks_q"
 """Where PostgreSQL tells waiting workers that there is something to fetch."""
 
-_DELIVERY = "id, message_id, queue_name, payload, deliveries, retries, lost, life, enqueued_at"
+_DELIVERY = "id, message_id, queue_name, payload, deliveries, retries, lost, life, enqueued_at, record"
+"""See :func:`delivery`."""
+
+_MOVED = "message_id, life, retries, deliveries, lost, record"
+"""What the event of a message tells that nobody runs."""
+
 _DEFAULTS = {"owner": "''", "deliveries": "0", "retries": "0", "lost": "0", "started_at": "0"} | {
     "dead_reason": "''",
     "died_at": "0",
 }
-_INSERTED = ("message_id", "queue_name", "place", "priority", "due_at", "payload")
-STORED = (*births.COLUMNS, "place", "due_at", "payload")
+_INSERTED = ("message_id", "queue_name", "place", "priority", "due_at", "payload", "record")
+STORED = (*births.COLUMNS, "place", "due_at", "payload", "record")
 """What a batch of new messages carries on PostgreSQL: the record's columns and those of the row in the queue."""
 
 _STORED_TYPES = {
     "priority": "smallint", "place": "smallint", "due_at": "bigint", "payload": "bytea", "eta": "bigint",
-    "enqueued_at": "bigint", "created_at": "bigint",
+    "record": "bool", "enqueued_at": "bigint", "created_at": "bigint",
 }  # fmt: skip
 
 
@@ -59,10 +67,12 @@ class Queries:
         self.owned = f"SELECT {_DELIVERY}, started_at FROM {QUEUE} WHERE place = 2 AND owner = {m}"
         self.next_due = f"SELECT MIN(due_at) - {self.now} FROM {QUEUE} WHERE place = 1"
         self.promote = (
-            f"UPDATE {QUEUE} SET place = 0, enqueued_at = {self.now} WHERE place = 1 AND id IN ("
-            f"SELECT id FROM {QUEUE} WHERE place = 1 AND due_at <= {self.now} "
+            # Materialized here and below: as a plain condition PostgreSQL may ask for the batch once for each row, get
+            # another one each time, since the last was locked, and go beyond the limit.
+            f"WITH batch AS MATERIALIZED (SELECT id FROM {QUEUE} WHERE place = 1 AND due_at <= {self.now} "
             f"ORDER BY due_at LIMIT {m}{self.skip_locked}) "
-            "RETURNING message_id, life, retries, deliveries, lost"
+            f"UPDATE {QUEUE} SET place = 0, enqueued_at = {self.now} WHERE place = 1 AND id IN (SELECT id FROM batch) "
+            f"RETURNING {_MOVED}"
         )
         self.start = (
             f"UPDATE {QUEUE} SET started_at = {m} WHERE id = {m} AND deliveries = {m} AND owner = {m} AND place = 2"
@@ -71,10 +81,14 @@ class Queries:
         self.counts = (
             f"SELECT queue_name, place, COUNT(*), MIN(enqueued_at), {self.now} FROM {QUEUE} GROUP BY queue_name, place"
         )
-        self.flush = (
-            f"DELETE FROM {QUEUE} WHERE queue_name = {m} AND place IN (0, 1, 3, 4) "
-            "RETURNING message_id, life, retries, deliveries, lost"
+        self.flush = f"DELETE FROM {QUEUE} WHERE queue_name = {m} AND place IN (0, 1, 3, 4) RETURNING {_MOVED}"
+        self.expire = (
+            f"WITH batch AS MATERIALIZED (SELECT id FROM {QUEUE} WHERE place = 3 "
+            f"AND died_at < {self.now} - {m} ORDER BY died_at LIMIT {m}{self.skip_locked}) "
+            f"DELETE FROM {QUEUE} WHERE place = 3 AND id IN (SELECT id FROM batch) RETURNING {_MOVED}"
         )
+        """Dead letters that are too old. Parameters: their time to live in milliseconds, how many at most."""
+        self.drop_dead = f"DELETE FROM {QUEUE} WHERE place = 3 AND message_id = {m} RETURNING {_MOVED}"
 
     def renew(self, workers: int) -> str:
         """Parameters: the lease in milliseconds, then the ids."""
@@ -87,8 +101,28 @@ class Queries:
         return (
             f"UPDATE {QUEUE} SET place = 0, life = life + 1, retries = 0, lost = 0, dead_reason = '', died_at = 0, "
             f"owner = '', started_at = 0, enqueued_at = {self.now} WHERE place = 3 AND message_id IN ({marks}) "
-            "RETURNING message_id, life, deliveries"
+            "RETURNING message_id, life, deliveries, record"
         )
+
+    def discard(self, messages: int) -> str:
+        """Parameters: the ids of messages; those that are running stay."""
+        marks = ", ".join([self.mark] * messages)
+        return f"DELETE FROM {QUEUE} WHERE place IN (0, 1, 3, 4) AND message_id IN ({marks}) RETURNING {_MOVED}"
+
+    def look_up(self, messages: int) -> str:
+        """Deliveries with place, due time and owner. Parameters: the ids of messages."""
+        marks = ", ".join([self.mark] * messages)
+        return f"SELECT {_DELIVERY}, place, due_at, owner FROM {QUEUE} WHERE message_id IN ({marks})"
+
+    def recorded(self, messages: int) -> str:
+        """Which of these messages have a record. Parameters: their ids."""
+        marks = ", ".join([self.mark] * messages)
+        return f"SELECT message_id FROM {RECORDS} WHERE message_id IN ({marks})"
+
+    def settled(self, messages: int) -> str:
+        """What the records say of these messages: id, life, state, deliveries, worker. Parameters: their ids."""
+        marks = ", ".join([self.mark] * messages)
+        return f"SELECT message_id, life, state, deliveries, worker FROM {RECORDS} WHERE message_id IN ({marks})"
 
     def has_work(self, queues: int) -> str:
         """Whether one of the queues has something ready; reads only. Parameters: their names."""
@@ -107,8 +141,8 @@ class Queries:
 class SQLite(Queries):
     """One writer at a time: statements are short, and batches travel as JSON or row by row in one transaction."""
 
-    now = "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)"
-    mark = "?"
+    now = dialect.SQLITE.now_ms
+    mark = dialect.SQLITE.mark
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +153,7 @@ class SQLite(Queries):
             f"COALESCE((SELECT life + 1 FROM {RECORDS} WHERE message_id = ?), 0), {self.now}, "
             f"{', '.join(_DEFAULTS.values())}) ON CONFLICT (message_id) DO NOTHING"
         )
-        """Parameters: message_id, queue_name, place, priority, due_at, payload, and message_id again."""
+        """Parameters: message_id, queue_name, place, priority, due_at, payload, record, and message_id again."""
         self.insert_record = births.sqlite_insert(MessageRecord._meta.db_table)
         self.finish = (
             f"DELETE FROM {QUEUE} WHERE place = 2 AND owner = ? AND id IN ("
@@ -158,8 +192,8 @@ class SQLite(Queries):
 class PostgreSQL(Queries):
     """Batches travel as arrays; claimers step over each other's locks."""
 
-    now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-    skip_locked = " FOR UPDATE SKIP LOCKED"
+    now = dialect.POSTGRESQL.now_ms
+    skip_locked = dialect.POSTGRESQL.skip_locked
     notify = f"SELECT pg_notify('{CHANNEL}', '')"
     listen = f"LISTEN {CHANNEL}"
 
@@ -233,6 +267,11 @@ def queries_for(vendor: str) -> SQLite | PostgreSQL:
     if vendor not in known:
         raise ValueError(f"The database broker does not know {vendor!r}; it runs on SQLite and PostgreSQL.")
     return known[vendor]()
+
+
+def delivery(row: Sequence[Any]) -> Delivery:
+    """The delivery that a row begins with."""
+    return Delivery(row[0], row[1], row[2], bytes(row[3]), row[4], row[5], row[6], row[7], row[8], bool(row[9]))
 
 
 def columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:

@@ -12,6 +12,7 @@ from ...events import Event
 from ...mirror import RecordWriter, births
 from ...models import Place
 from ...outcomes import Dead, Done, Parked, Requeue, Retry, Revoked, Skipped
+from ...recording import Recording
 from ...sql import Database
 from .queries import PostgreSQL, SQLite, columns
 
@@ -47,6 +48,24 @@ class Settler:
             self.store(caused)
         return frozenset(s.delivery.handle for s in settlements if s.delivery.handle not in done), events
 
+    def late(self, worker_id: str, refused: Sequence[Settlement]) -> list[Event]:
+        """The attempts of a buried worker that ended too late, which the caller writes.
+
+        A settlement whose answer was lost may have been carried out before the burial: then the record says so, or the
+        attempt is there already and is not written twice.
+        """
+        ids = [settlement.delivery.message_id for settlement in refused]
+        known = {row[0]: row[1:] for row in self._database.rows(self._queries.settled(len(ids)), ids)}
+        now = clock.wall_ms()
+        events = []
+        for settlement in refused:
+            event = changes.late(settlement, worker_id, now)
+            done = changes.settled(settlement, worker_id, now)
+            life, *ending = known.get(done.message_id, (None,))
+            if event is not None and life == done.life and ending != [done.state, done.delivery, worker_id]:
+                events.append(event)
+        return events
+
     def store(self, outgoing: Sequence[Outgoing]) -> int:
         """Insert messages with their records and wake who waits; how many were new. A known id is left as it is."""
         now = self._now(outgoing)
@@ -55,18 +74,32 @@ class Settler:
             firsts: dict[str, Outgoing] = {}
             for item in outgoing:
                 firsts.setdefault(item.message.message_id, item)
-            rows = [_stored(item, changes.created(item, now)) for item in firsts.values()]
+            rows = [
+                _stored(item, changes.created(item, now), self._writer.recording)
+                for item in self._without_known_repeats(list(firsts.values()))
+            ]
+            if not rows:
+                return 0
             if len(rows) == 1:
                 return len(self._database.rows(self._queries.store_one, rows[0]))
             return len(self._database.rows(self._queries.store_many, columns(rows)))
-        return sum(self._store_in_sqlite(item, changes.created(item, now)) for item in outgoing)
+        new = self._without_known_repeats(outgoing)
+        return sum(self._store_in_sqlite(item, changes.created(item, now)) for item in new)
+
+    def _without_known_repeats(self, outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        """What may have been sent before and has a record was: it must not begin a second life."""
+        repeats = [item.message.message_id for item in outgoing if item.repeat]
+        if not repeats:
+            return outgoing
+        known = {row[0] for row in self._database.rows(self._queries.recorded(len(repeats)), repeats)}
+        return [item for item in outgoing if not (item.repeat and item.message.message_id in known)]
 
     def _store_in_sqlite(self, item: Outgoing, event: Event) -> int:
         queries = self._queries
         assert isinstance(queries, SQLite)
         stored = self._database.count(queries.insert, _row(item, event))
-        if stored:
-            self._database.count(queries.insert_record, births.sqlite_row(event))
+        if stored and item.record:
+            self._database.count(queries.insert_record, births.sqlite_row(event, self._writer.recording))
         return stored
 
     def _now(self, outgoing: Iterable[Outgoing]) -> int:
@@ -95,15 +128,15 @@ def _row(item: Outgoing, event: Event) -> tuple[Any, ...]:
     message = item.message
     place = Place.READY if event.eta is None else Place.DELAYED
     return (
-        message.message_id, message.queue_name, int(place), item.priority, event.eta or 0, item.payload,
+        message.message_id, message.queue_name, int(place), item.priority, event.eta or 0, item.payload, item.record,
         message.message_id,
     )  # fmt: skip
 
 
-def _stored(item: Outgoing, event: Event) -> tuple[Any, ...]:
+def _stored(item: Outgoing, event: Event, recording: Recording) -> tuple[Any, ...]:
     """One message as PostgreSQL's statement takes it."""
     place = Place.READY if event.eta is None else Place.DELAYED
-    return (*births.row(event), int(place), event.eta or 0, item.payload)
+    return (*births.row(event, recording), int(place), event.eta or 0, item.payload, item.record)
 
 
 def _moved(settlement: Settlement) -> tuple[Any, ...]:

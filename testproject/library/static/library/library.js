@@ -1,19 +1,33 @@
-// While the workers are busy: fetch the page again every second and replace the part that shows their work.
+// Ask how far the work is; when something has changed, fetch the page again and replace the part that shows the work.
 
-const live = () => document.getElementById("live");
+const BUSY = 700; // milliseconds between two questions
+const IDLE = 2500; // somebody may requeue a message in the admin
 
-async function update() {
-  const response = await fetch(location.href);
-  if (!response.ok) return;
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  live().replaceWith(page.getElementById("live"));
+async function ask(live) {
+  const answer = await fetch(live.dataset.progress, { cache: "no-store" });
+  if (!answer.ok) return IDLE;
+  const { version, busy } = await answer.json();
+  if (version !== live.dataset.version) await refresh(live);
+  return busy ? BUSY : IDLE;
 }
 
-async function watch() {
-  while (live().dataset.busy) {
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    await update().catch(() => {}); // the server may be restarting: try again
+async function refresh(live) {
+  const answer = await fetch(location.href, { cache: "no-store" });
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = page.getElementById("live");
+  const focused = document.activeElement?.id;
+  live.replaceChildren(...fresh.childNodes);
+  live.dataset.version = fresh.dataset.version;
+  if (focused) document.getElementById(focused)?.focus();
+}
+
+async function watch(live) {
+  for (;;) {
+    const pause = document.hidden ? IDLE : await ask(live).catch(() => IDLE); // the server may be restarting
+    await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 
-watch();
+const live = document.getElementById("live");
+if (live) watch(live);

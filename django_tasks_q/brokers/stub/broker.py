@@ -10,84 +10,33 @@ from itertools import count
 from threading import Condition, RLock
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
-
-from .. import changes, clock
-from ..broker import MAX_QUEUES_PER_EXCHANGE, Broker, Consumer, Journal, refuse_one_id
-from ..capabilities import SAME, Capabilities, Capability
-from ..deliveries import (
+from ... import changes, clock
+from ...broker import MAX_BATCH, MAX_QUEUES_PER_EXCHANGE, Broker, refuse_one_id
+from ...capabilities import SAME, Capabilities, Capability
+from ...deliveries import (
     Casualty,
     Delivery,
-    Exchange,
+    Held,
     Judge,
     MessageProxy,
     Outgoing,
     QueueCounts,
     Settlement,
-    Started,
     WorkerInfo,
 )
-from ..errors import BrokerConnectionError, DecodeError, DuplicateMessage, QueueJoinTimeout, QueueNotFound
-from ..events import Event
-from ..fairness import quotas
-from ..message import Message
-from ..outcomes import HANDED_BACK, Dead, Parked, Requeue, Retry
-from ..waker import Waker
+from ...errors import DecodeError, DuplicateMessage, QueueJoinTimeout, QueueNotFound
+from ...events import Event
+from ...fairness import quotas
+from ...message import Message
+from ...outcomes import HANDED_BACK, Dead, Parked, Requeue, Retry
+from ...recording import is_recorded
+from ...waker import Waker
+from .consumer import StubConsumer
+from .entry import Entry, Place, counters, rank
+from .journal import JOURNAL_LENGTH, StubJournal
 
 if TYPE_CHECKING:
-    from ..middleware import Middleware
-
-Place = Literal["ready", "suspect", "delayed", "in_flight", "dead"]
-
-JOURNAL_LENGTH = 100_000
-
-
-class Entry(msgspec.Struct):
-    """One message as the broker holds it. ``sequence`` is its place in line and never changes."""
-
-    sequence: int
-    message_id: str
-    queue_name: str
-    payload: bytes
-    priority: int
-    place: Place = "ready"
-    due_at: int = 0
-    owner: str = ""
-    number: int = 0
-    retries: int = 0
-    lost: int = 0
-    life: int = 0
-    enqueued_at: int = 0
-    started_at: int | None = None
-    died: int = 0
-    reason: str = ""
-
-    def delivery(self) -> Delivery:
-        return Delivery(
-            self.sequence,
-            self.message_id,
-            self.queue_name,
-            self.payload,
-            self.number,
-            self.retries,
-            self.lost,
-            self.life,
-            self.enqueued_at,
-        )
-
-
-class StubJournal(Journal):
-    """The newest events, in memory."""
-
-    def __init__(self) -> None:
-        self.events: deque[Event] = deque(maxlen=JOURNAL_LENGTH)
-
-    def read(self, limit: int) -> list[Event]:
-        return [self.events[index] for index in range(min(limit, len(self.events)))]
-
-    def trim(self, count: int) -> None:
-        for _ in range(min(count, len(self.events))):
-            self.events.popleft()
+    from ...middleware import Middleware
 
 
 class StubBroker(Broker):
@@ -116,6 +65,7 @@ class StubBroker(Broker):
         self._wakers: set[Waker] = set()
         self._busy: Counter[str] = Counter()
         self._next_lives: dict[str, int] = {}
+        self._taken: deque[tuple[str, int, int]] = deque(maxlen=JOURNAL_LENGTH)
 
     # Sending
 
@@ -125,13 +75,22 @@ class StubBroker(Broker):
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
         with self._changed:
             fresh: set[str] = set()
+            new: list[Outgoing] = []
             for item in outgoing:
-                if item.message.message_id in self._entries or item.message.message_id in fresh:
-                    raise DuplicateMessage(f"{item.message.message_id} is still waiting or running.")
-                fresh.add(item.message.message_id)
-            for item in outgoing:
+                message_id = item.message.message_id
+                if item.repeat and (message_id in fresh or self._is_known(message_id)):
+                    continue
+                if message_id in self._entries or message_id in fresh:
+                    raise DuplicateMessage(f"{message_id} is still waiting or running.")
+                fresh.add(message_id)
+                new.append(item)
+            for item in new:
                 self._store(item)
             self._wake()
+
+    def _is_known(self, message_id: str) -> bool:
+        """Whether the message is here, or was."""
+        return message_id in self._entries or message_id in self._next_lives
 
     def _store(self, item: Outgoing) -> None:
         now = self.now()
@@ -139,6 +98,7 @@ class StubBroker(Broker):
         entry = Entry(
             next(self._sequence), message.message_id, message.queue_name, item.payload, item.priority, enqueued_at=now
         )
+        entry.record = item.record
         entry.life = self._next_lives.pop(entry.message_id, 0)
         self._entries[entry.message_id] = entry
         self._by_sequence[entry.sequence] = entry
@@ -168,7 +128,8 @@ class StubBroker(Broker):
             del self._next_lives[next(iter(self._next_lives))]
 
     def _note(self, event: Event) -> None:
-        self._journal.events.append(event)
+        if is_recorded(event):
+            self._journal.append(event)
 
     def _wake(self) -> None:
         self._changed.notify_all()
@@ -184,7 +145,23 @@ class StubBroker(Broker):
                 continue
             entry.enqueued_at = now
             self._put(entry, "ready")
-            self._note(changes.promoted(entry.message_id, now, entry.life, entry.retries, entry.number, entry.lost))
+            self._note(changes.promoted(entry.message_id, now, *counters(entry)))
+
+    def bring_forward(self, queue_names: Sequence[str]) -> bool:
+        """Make the delayed message of these queues that is due first ready now; False when none is delayed.
+
+        Tests skip waits with it.
+        """
+        with self._changed:
+            delayed = [e for e in self._entries.values() if e.place == "delayed" and e.queue_name in queue_names]
+            if not delayed:
+                return False
+            entry = min(delayed, key=lambda entry: (entry.due_at, entry.sequence))
+            entry.enqueued_at = self.now()
+            self._put(entry, "ready")
+            self._note(changes.promoted(entry.message_id, entry.enqueued_at, *counters(entry)))
+            self._wake()
+            return True
 
     def _next_due(self) -> int | None:
         return self._delayed[0][0] if self._delayed else None
@@ -230,7 +207,7 @@ class StubBroker(Broker):
         if isinstance(outcome, Retry | Parked):
             self._put(entry, "delayed", now + outcome.delay)
         elif isinstance(outcome, Dead):
-            entry.reason, entry.died = outcome.reason, next(self._sequence)
+            entry.reason, entry.died, entry.died_at = outcome.reason, next(self._sequence), now
             self._busy[entry.queue_name] -= 1
             self._put(entry, "dead")
             self._remember(entry, settlement)
@@ -242,6 +219,14 @@ class StubBroker(Broker):
             if item.message.message_id not in self._entries:
                 self._store(item)
         return True
+
+    def _note_late(self, settlement: Settlement, worker_id: str) -> None:
+        """A refused settlement is told of when a burial took the delivery away, and not when it is a repetition."""
+        claim = (worker_id, settlement.delivery.handle, settlement.delivery.number)
+        event = changes.late(settlement, worker_id, self.now())
+        if event is not None and claim in self._taken:
+            self._taken.remove(claim)
+            self._note(event)
 
     def _remember(self, entry: Entry, settlement: Settlement) -> None:
         """A dead letter as tests look at it: the message with the exception that ended it."""
@@ -270,6 +255,7 @@ class StubBroker(Broker):
             self._leases.pop(worker_id, None)
             held = [entry for entry in self._entries.values() if entry.owner == worker_id]
             for entry in held:
+                self._taken.append((worker_id, entry.sequence, entry.number))
                 delivery = entry.delivery()
                 casualty = started.get((entry.message_id, entry.number))
                 if casualty is None:
@@ -318,7 +304,7 @@ class StubBroker(Broker):
     ) -> list[Delivery]:
         with self._changed:
             here = [e for e in self._entries.values() if e.queue_name == queue_name and e.place == state]
-            here.sort(key=lambda entry: (entry.due_at, _rank(entry), entry.sequence))
+            here.sort(key=lambda entry: (entry.due_at, rank(entry), entry.sequence))
             return [entry.delivery() for entry in here[:limit]]
 
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
@@ -332,26 +318,58 @@ class StubBroker(Broker):
                 entry.enqueued_at = self.now()
                 self._busy[entry.queue_name] += 1
                 self._put(entry, "ready")
-                self._note(changes.requeued(entry.message_id, entry.enqueued_at, entry.life, entry.number))
-                letters = self.dead_letters_by_queue[entry.queue_name]
-                letters[:] = [letter for letter in letters if letter.message_id != entry.message_id]
+                self._note(
+                    changes.requeued(entry.message_id, entry.enqueued_at, entry.life, entry.number, entry.record)
+                )
+                self._forget_letter(entry)
             self._wake()
             return [entry.message_id for entry in dead]
+
+    def _forget_letter(self, entry: Entry) -> None:
+        letters = self.dead_letters_by_queue[entry.queue_name]
+        letters[:] = [letter for letter in letters if letter.message_id != entry.message_id]
+
+    def look_up(self, message_ids: Sequence[str]) -> dict[str, Held]:
+        refuse_one_id(message_ids)
+        with self._changed:
+            found = [self._entries[message_id] for message_id in message_ids if message_id in self._entries]
+            return {entry.message_id: entry.held() for entry in found}
+
+    def discard(self, message_ids: Sequence[str]) -> list[str]:
+        refuse_one_id(message_ids)
+        with self._changed:
+            found = [self._entries[message_id] for message_id in message_ids if message_id in self._entries]
+            return self._discard([entry for entry in found if entry.place != "in_flight"])
+
+    def _discard(self, entries: Sequence[Entry]) -> list[str]:
+        for entry in entries:
+            self._drop(entry)
+            self._forget_letter(entry)
+            self._note(changes.discarded(entry.message_id, self.now(), *counters(entry)))
+        self._changed.notify_all()
+        return [entry.message_id for entry in entries]
+
+    def _replace(self, message_id: str, outgoing: Outgoing) -> bool:
+        with self._changed:
+            entry = self._entries.get(message_id)
+            if entry is None or entry.place != "dead":
+                return False
+            self._enqueue([outgoing])
+            self._discard([entry])
+            return True
+
+    def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
+        with self._changed:
+            before = self.now() - ttl
+            old = [entry for entry in self._entries.values() if entry.place == "dead" and entry.died_at < before]
+            return len(self._discard(old[:limit]))
 
     def flush(self, queue_name: str) -> None:
         if queue_name not in self.queues:
             raise QueueNotFound(f"No queue is called {queue_name!r}.")
         with self._changed:
-            for entry in [e for e in self._entries.values() if e.queue_name == queue_name]:
-                if entry.place != "in_flight":
-                    self._drop(entry)
-                    self._note(
-                        changes.discarded(
-                            entry.message_id, self.now(), entry.life, entry.retries, entry.number, entry.lost
-                        )
-                    )
-            self.dead_letters_by_queue[queue_name].clear()
-            self._changed.notify_all()
+            here = [entry for entry in self._entries.values() if entry.queue_name == queue_name]
+            self._discard([entry for entry in here if entry.place != "in_flight"])
 
     @property
     def dead_letters(self) -> list[MessageProxy]:
@@ -392,66 +410,3 @@ class StubBroker(Broker):
         for letter in self.dead_letters_by_queue[queue_name]:
             reason = letter.outcome.reason if isinstance(letter.outcome, Dead) else "failed"
             raise (letter.exception or Exception(f"{letter} died: {reason}")) from None
-
-
-def _rank(entry: Entry) -> int:
-    """What orders messages of one place, before their place in line does."""
-    return {"ready": entry.priority, "dead": entry.died}.get(entry.place, 0)
-
-
-class StubConsumer(Consumer):
-    """One worker's side of a :class:`StubBroker`."""
-
-    def __init__(self, broker: StubBroker, worker: WorkerInfo) -> None:
-        self._broker = broker
-        self._worker = worker
-        self._turn = 0
-        self._waker = Waker()
-        self._closed = False
-        self._told: int | None = None
-        broker._wakers.add(self._waker)
-
-    def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
-        broker, worker_id = self._broker, self._worker.worker_id
-        if self._closed:
-            raise BrokerConnectionError("This consumer is closed.")
-        self._told = None
-        with broker._changed:
-            refused = frozenset(s.delivery.handle for s in settlements if not broker._settle(s, worker_id))
-            for report in started:
-                entry = broker._by_sequence.get(report.delivery.handle)
-                if entry is not None and (entry.owner, entry.number) == (worker_id, report.delivery.number):
-                    entry.started_at = report.started_at
-                    broker._note(changes.started(report, worker_id))
-            broker._promote()
-            if settlements:
-                broker._wake()
-            if worker_id not in broker._leases:
-                return Exchange([], refused, fenced=True)
-            self._turn += 1
-            return Exchange(broker._claim(self._worker, room, self._turn), refused)
-
-    def wait(self, timeout: float) -> None:
-        due = self._broker._next_due()
-        if due is not None and due != self._told:
-            timeout = min(timeout, max(0.0, (due - self._broker.now()) / 1000))
-        self._waker.wait(timeout)
-        if due is not None and due <= self._broker.now():
-            self._told = due  # once: who has no room now would be woken again and again
-
-    def wake(self) -> None:
-        self._waker.wake()
-
-    def close(self, *, give_back: bool = True) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if give_back:
-            self._broker.bury(self._worker.worker_id, (), lambda delivery, casualty: HANDED_BACK)
-        self._broker._wakers.discard(self._waker)
-        self._waker.close()
-
-
-def from_url(url: str, middleware: Iterable[Middleware] | None = None) -> StubBroker:
-    """The broker of a ``stub://`` URL."""
-    return StubBroker(middleware)

@@ -1,0 +1,44 @@
+"""What checks say, and of which broker."""
+
+from __future__ import annotations
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from .. import conf, records_database
+from ..broker import Broker, get_broker
+from ..brokers.database import DatabaseBroker
+from ..brokers.unusable import UnusableBroker
+
+
+def error(number: str, text: str, hint: str | None = None) -> checks.Error:
+    return checks.Error(text, hint=hint, id=f"django_tasks_q.{number}")
+
+
+def warning(number: str, text: str, hint: str | None = None) -> checks.Warning:
+    return checks.Warning(text, hint=hint, id=f"django_tasks_q.{number}")
+
+
+def usable_broker() -> Broker | None:
+    """The broker of this process; None when the settings cannot be used, which is said elsewhere."""
+    try:
+        conf.configured()
+        broker = get_broker()
+    except ImproperlyConfigured:
+        return None
+    return None if isinstance(broker, UnusableBroker) else broker
+
+
+def broker_alias(broker: Broker) -> str | None:
+    """The database that is the broker, if one is."""
+    return broker.using if isinstance(broker, DatabaseBroker) else None
+
+
+def records_alias(broker: Broker) -> str:
+    """The database that the records are in."""
+    return records_database.alias(broker)
+
+
+def engine_aliases(broker: Broker) -> set[str]:
+    """The databases that the engine works with all the time: the broker's and that of the records."""
+    return {alias for alias in (broker_alias(broker), records_alias(broker)) if alias is not None}

@@ -1,0 +1,28 @@
+"""What the settings describe: the broker and what belongs to it."""
+
+from __future__ import annotations
+
+from .addresses import check_broker_url, check_rate_limits_url, check_records_database
+from .following import SettingsBroker, settings_broker
+from .named import encoder_class, make_encoder, make_middleware, make_recording, middleware_stack
+from .rate_limits import rate_limiter_backend
+from .services import make_worker_services
+from .store import give_settings, make_broker, open_store
+
+__all__ = [
+    "SettingsBroker",
+    "check_broker_url",
+    "check_rate_limits_url",
+    "check_records_database",
+    "encoder_class",
+    "give_settings",
+    "make_broker",
+    "make_encoder",
+    "make_middleware",
+    "make_recording",
+    "make_worker_services",
+    "middleware_stack",
+    "open_store",
+    "rate_limiter_backend",
+    "settings_broker",
+]

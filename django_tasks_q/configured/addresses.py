@@ -1,0 +1,86 @@
+"""The stores that settings name by URL or alias: do they exist, and can they be what they are named for?"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.utils import load_backend
+
+from .. import conf
+from ..conf import WrongSetting
+from ..errors import did_you_mean
+
+BROKERS = {
+    "database": "django_tasks_q.brokers.database.from_url",
+    "stub": "django_tasks_q.brokers.stub.from_url",
+    "immediate": "django_tasks_q.testing.immediate_broker.from_url",
+}
+RATE_LIMITS = {
+    "database": "django_tasks_q.rate_limits.backends.database.from_url",
+    "stub": "django_tasks_q.rate_limits.backends.stub.from_url",
+}
+"""By scheme: who makes it."""
+
+VENDORS = ("postgresql", "sqlite")
+"""The databases whose SQL the engine speaks."""
+
+
+def check_broker_url() -> str:
+    """The scheme of ``BROKER_URL``. WrongSetting when no broker is meant by it, or a database that cannot be one."""
+    url = conf.get("BROKER_URL")
+    scheme = check_scheme(url, "BROKER_URL", list(BROKERS))
+    if scheme == "database":
+        alias = urlsplit(url).netloc or DEFAULT_DB_ALIAS
+        _check_alias(alias, "BROKER_URL")
+    return scheme
+
+
+def check_records_database() -> None:
+    """WrongSetting when ``RECORDS["DATABASE"]`` is none, or another one than the database broker's."""
+    alias = conf.records()["DATABASE"]
+    if alias is None:
+        return
+    _check_alias(alias, 'RECORDS["DATABASE"]')
+    url = urlsplit(conf.get("BROKER_URL"))
+    if url.scheme == "database" and alias != (url.netloc or DEFAULT_DB_ALIAS):
+        raise WrongSetting(
+            f'{conf.NAME}: RECORDS["DATABASE"] is {alias!r}, but the broker writes the records itself, in '
+            f"{url.netloc or DEFAULT_DB_ALIAS!r}.",
+            "E006",
+            'Leave RECORDS["DATABASE"] out: records and messages change in one transaction.',
+        )
+
+
+def check_rate_limits_url() -> None:
+    """WrongSetting when ``RATE_LIMITS_URL`` names no store."""
+    url = conf.get("RATE_LIMITS_URL")
+    if url is not None and check_scheme(url, "RATE_LIMITS_URL", list(RATE_LIMITS)) == "database":
+        _check_alias(urlsplit(url).netloc or DEFAULT_DB_ALIAS, "RATE_LIMITS_URL")
+
+
+def check_scheme(url: str, key: str, known: list[str]) -> str:
+    """The scheme of a URL that is the value of ``key``. WrongSetting when it is not ``known``."""
+    scheme = urlsplit(url).scheme
+    if scheme not in known:
+        names = ", ".join(f"{name}://" for name in known)
+        raise WrongSetting(
+            f"{conf.NAME}: {key} begins with {scheme + '://'!r}; known are {names}.{did_you_mean(scheme, known)}"
+        )
+    return scheme
+
+
+def _check_alias(alias: str, key: str) -> None:
+    known = sorted(connections.settings)
+    if alias not in known:
+        raise WrongSetting(
+            f"{conf.NAME}: {key}: DATABASES has no {alias!r}, only: {', '.join(known)}.{did_you_mean(alias, known)}",
+            "E007",
+        )
+    vendor = load_backend(connections.settings[alias]["ENGINE"]).DatabaseWrapper.vendor
+    if vendor not in VENDORS:
+        raise WrongSetting(
+            f"{conf.NAME}: {key}: database {alias!r} is {vendor}, which is not supported yet.",
+            "E005",
+            "Name an alias of DATABASES that is PostgreSQL or SQLite.",
+        )

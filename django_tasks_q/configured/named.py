@@ -1,0 +1,89 @@
+"""What settings name by dotted path: the encoder, the middleware, what hides arguments. It is people's code."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, cast
+
+from .. import conf
+from ..conf import WrongSetting
+from ..encoder import Encoder
+from ..middleware import Middleware, default_middleware
+from ..recording import Recording
+
+_CONNECTIONS = "django_tasks_q.middleware.database_connections.DatabaseConnections"
+
+
+def make_recording() -> Recording:
+    """What ``RECORDS`` wants to be recorded."""
+    records = conf.records()
+    redact = records["REDACT"]
+    if isinstance(redact, str):
+        redact = _load(
+            redact,
+            'RECORDS["REDACT"]',
+            "E010",
+            "It is called with (actor_name, args, kwargs) and returns (args, kwargs).",
+        )
+        if not callable(redact):
+            raise WrongSetting(f'{conf.NAME}: RECORDS["REDACT"] is not callable: {redact!r:.200}', "E010")
+    return Recording(records["ENABLED"], records["ARGUMENTS"], redact)
+
+
+def make_encoder() -> Encoder:
+    """The encoder of the settings."""
+    encoder: Encoder = _make(encoder_class(), "ENCODER", "E009")
+    return encoder
+
+
+def encoder_class() -> type[Encoder]:
+    """What ``ENCODER`` names. WrongSetting unless it is an Encoder that can be made without arguments."""
+    kind = _load(conf.get("ENCODER"), "ENCODER", "E009", None)
+    _check_kind(kind, Encoder, "ENCODER", "E009")
+    return cast(type[Encoder], kind)
+
+
+def make_middleware() -> list[Middleware]:
+    """The stack of the settings: the care of database connections around everything, then the default one."""
+    stack = middleware_stack()
+    return [item if isinstance(item, Middleware) else _make(item, "MIDDLEWARE", "E008") for item in stack]
+
+
+def middleware_stack() -> list[type[Middleware] | Middleware]:
+    """What ``MIDDLEWARE`` names, nothing made yet. WrongSetting for what is no middleware or needs arguments."""
+    paths = conf.get("MIDDLEWARE")
+    if paths is None:
+        return [_load(_CONNECTIONS, "MIDDLEWARE", "E008", None), *default_middleware]
+    hint = "A middleware that needs arguments gets them in a subclass of your own, which the setting names."
+    stack = [_load(path, "MIDDLEWARE", "E008", hint) if isinstance(path, str) else path for path in paths]
+    for item in stack:
+        if not isinstance(item, Middleware):
+            _check_kind(item, Middleware, "MIDDLEWARE", "E008", hint)
+    return stack
+
+
+def _load(path: str, key: str, number: str, hint: str | None) -> Any:
+    try:
+        return conf.load(path, key)
+    except WrongSetting as error:
+        raise WrongSetting(str(error), number, hint) from error
+
+
+def _check_kind(kind: object, base: type, key: str, number: str, hint: str | None = None) -> None:
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise WrongSetting(f"{conf.NAME}: {key}: {kind!r:.200} is no {base.__name__}.", number, hint)
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        raise WrongSetting(
+            f"{conf.NAME}: {key}: {name} cannot be made without arguments: {error}.", number, hint
+        ) from error
+
+
+def _make(kind: type[Any], key: str, number: str) -> Any:
+    try:
+        return kind()
+    except Exception as error:  # people's code
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        raise WrongSetting(f"{conf.NAME}: {key}: {name}() raised {error!r:.200}.", number) from error

@@ -1,0 +1,54 @@
+"""The broker that the settings describe."""
+
+from __future__ import annotations
+
+from .. import conf
+from ..actor import check_actor_options
+from ..broker import Broker
+from ..conf import WrongSetting
+from ..message import set_encoder
+from ..middleware import Middleware
+from .addresses import BROKERS, check_broker_url, check_rate_limits_url, check_records_database
+from .named import make_encoder, make_middleware, make_recording
+
+
+def make_broker() -> Broker:
+    """The broker of ``BROKER_URL`` with the middleware of the settings; no connection is made.
+
+    WrongSetting for the first setting that cannot be used.
+    """
+    encoder = make_encoder()
+    broker = open_store(make_middleware())
+    give_settings(broker)
+    set_encoder(encoder)
+    return broker
+
+
+def open_store(middleware: list[Middleware]) -> Broker:
+    """The broker that ``BROKER_URL`` and ``BROKER_OPTIONS`` name."""
+    scheme = check_broker_url()
+    options = conf.get("BROKER_OPTIONS")
+    try:
+        broker: Broker = conf.load(BROKERS[scheme], "BROKER_URL")(conf.get("BROKER_URL"), middleware, **options)
+    except TypeError as error:
+        raise WrongSetting(
+            f"{conf.NAME}: BROKER_OPTIONS {options!r:.200} do not fit a broker of {scheme}://: {error}", "E011"
+        ) from error
+    return broker
+
+
+def give_settings(broker: Broker) -> None:
+    """Put the settings that a broker reads onto it; all of them or, when one cannot be used, none."""
+    check_records_database()
+    check_rate_limits_url()
+    defaults = conf.get("ACTOR_DEFAULTS")
+    recording = make_recording()
+    try:
+        check_actor_options(broker, defaults, f"{conf.NAME}: ACTOR_DEFAULTS: an actor has no option")
+    except (ValueError, TypeError) as error:
+        raise WrongSetting(str(error), "E012", "An option belongs to the middleware that reads it.") from error
+    broker.lease = conf.get("LEASE")
+    broker.delivery_limit = conf.get("DELIVERY_LIMIT")
+    broker.max_message_bytes = conf.get("MAX_MESSAGE_BYTES")
+    broker.actor_defaults = defaults
+    broker.recording = recording

@@ -1,0 +1,87 @@
+"""Queues, workers and waiting messages: what carries the messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.db.models.functions import Length
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..errors import BrokerError
+from ..models import QueueState, WaitingMessage, WorkerProcess
+from ..operations.stats import stats
+from . import presentation, rows
+from .read_only import ReadOnlyAdmin
+from .standing import all_workers
+
+if TYPE_CHECKING:
+    QueueBase = ReadOnlyAdmin[QueueState]
+    WorkerBase = ReadOnlyAdmin[WorkerProcess]
+    WaitingBase = ReadOnlyAdmin[WaitingMessage]
+else:
+    QueueBase = WorkerBase = WaitingBase = ReadOnlyAdmin
+
+
+class QueueAdmin(QueueBase):
+    """What each queue holds: the last count where it is fresh, else a live one that goes no further than it must."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        self.require_view(request)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        trouble, queues = "", []
+        try:
+            queues = [rows.queue_row(queue) for queue in stats().queues]
+        except BrokerError as error:
+            trouble = presentation.short(str(error), 300)
+        return self.render(request, "queues.html", title=_("Queues"), is_list=True, queues=queues, trouble=trouble)
+
+
+class WorkerAdmin(WorkerBase):
+    """The worker processes and what they run."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        self.require_view(request)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        address = rows.message_address(self.address)
+        workers = [rows.worker_row(worker, address) for worker in all_workers()]
+        return self.render(request, "workers.html", title=_("Workers"), is_list=True, workers=workers)
+
+
+class WaitingAdmin(WaitingBase):
+    """Messages of committed transactions on their way to the broker. Their payloads are nobody's to read."""
+
+    list_display: Any = ("message", "kind_shown", "queue_name", "due", "created", "size")
+    list_display_links: Any = None
+    ordering: ClassVar[Any] = ("-id",)
+    search_fields: ClassVar[Any] = ("message_id__exact",)
+    search_help_text = gettext_lazy("A whole message id.")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WaitingMessage]:
+        return super().get_queryset(request).defer("payload").annotate(bytes=Length("payload"))
+
+    @admin.display(description=gettext_lazy("message"))
+    def message(self, row: WaitingMessage) -> str:
+        return presentation.text(row.message_id)
+
+    @admin.display(description=gettext_lazy("kind"))
+    def kind_shown(self, row: WaitingMessage) -> str:
+        return row.get_kind_display()
+
+    @admin.display(description=gettext_lazy("due"))
+    def due(self, row: WaitingMessage) -> SafeString | str:
+        return presentation.moment(row.due_at) if row.due_at else _("when somebody decides")
+
+    @admin.display(description=gettext_lazy("created"))
+    def created(self, row: WaitingMessage) -> SafeString | str:
+        return presentation.moment(row.created_at)
+
+    @admin.display(description=gettext_lazy("size"))
+    def size(self, row: WaitingMessage) -> str:
+        return presentation.size(row.bytes)  # type: ignore[attr-defined]

@@ -1,0 +1,103 @@
+"""How everything stands now, as plain values: what the overview shows and its script asks for again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from django.utils import timezone
+
+from ..broker import get_broker
+from ..errors import BrokerError
+from ..keeper.mirror_service import catch_up
+from ..models import MessageRecord, ServiceLease, WaitingMessage, WorkerProcess
+from ..operations.filters import Filter
+from ..operations.stats import FRESH, QueueStats, Stats, live_workers, stats
+from ..states import State
+from .read_only import records_alias
+
+MOST_WORKERS = 100
+LATEST = 5
+
+_NEEDED = ("message_id", "actor_name", "queue_name", "state", "created_at", "started_at", "finished_at")
+
+
+class Standing(NamedTuple):
+    """``stats`` is None, and ``trouble`` says why, when the broker cannot be reached."""
+
+    stats: Stats | None
+    trouble: str
+    workers: Sequence[WorkerProcess]
+    dead_letters: Sequence[MessageRecord]
+    running: Sequence[MessageRecord]
+    outbox_since: datetime | None
+    retired: int
+    """Records that retention has deleted since the first day."""
+    has_journal: bool
+
+    @property
+    def queues(self) -> Sequence[QueueStats]:
+        return [] if self.stats is None else self.stats.queues
+
+    @property
+    def alive(self) -> list[WorkerProcess]:
+        return [worker for worker in self.workers if is_alive(worker)]
+
+
+def is_alive(worker: WorkerProcess) -> bool:
+    """Whether its keeper has seen it just now."""
+    return worker.heartbeat_at is not None and worker.heartbeat_at >= timezone.now() - FRESH
+
+
+def standing() -> Standing:
+    """Ask for all of it."""
+    found, trouble = _stats()
+    return Standing(
+        found,
+        trouble,
+        all_workers(),
+        _latest(State.DEAD),
+        _latest(State.RUNNING),
+        _outbox_since(),
+        _retired(),
+        get_broker().journal is not None,
+    )
+
+
+def _stats() -> tuple[Stats | None, str]:
+    try:
+        catch_up_alone()
+        return stats(), ""
+    except BrokerError as error:
+        return None, str(error)
+
+
+def all_workers() -> list[WorkerProcess]:
+    """Those that were seen last come first; the dead are removed from the table by and by."""
+    found = WorkerProcess.objects.using(records_alias()).order_by("-heartbeat_at")[:MOST_WORKERS]
+    return sorted(found, key=lambda worker: worker.worker_id)
+
+
+def _latest(state: State) -> list[MessageRecord]:
+    extra = ("error_type", "dead_reason", "worker")
+    return list(Filter(state=state.value).queryset().only(*_NEEDED, *extra)[:LATEST])
+
+
+def _outbox_since() -> datetime | None:
+    """Since when the oldest message waits for the relay, where the records are."""
+    waiting = WaitingMessage.objects.using(records_alias()).filter(due_at__lte=timezone.now()).order_by("due_at")
+    first: datetime | None = waiting.values_list("created_at", flat=True).first()
+    return first
+
+
+def _retired() -> int:
+    notes = ServiceLease.objects.using(records_alias()).filter(name="retention").values_list("notes", flat=True).first()
+    return int((notes or {}).get("records", 0))
+
+
+def catch_up_alone() -> None:
+    """Bring the records up to date for a page, where the broker keeps a journal and no keeper reads it."""
+    broker = get_broker()
+    if broker.journal is not None and not live_workers():
+        catch_up(broker)

@@ -1,0 +1,78 @@
+"""The words in which the databases differ.
+
+Lists of ids travel as one parameter (an array, or JSON), so a statement is the same for every batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from . import clock
+from .sql import Database
+
+
+class Dialect(NamedTuple):
+    """``now_ms`` is the database's own time in epoch milliseconds, ``now`` the same as Django stores a moment."""
+
+    mark: str
+    now_ms: str
+    now: str
+    skip_locked: str
+    json: str
+    """The mark of a parameter that is JSON text."""
+    in_ids: str
+    """What follows a column to say that it is one of the ids of a parameter; see :func:`ids`."""
+    epoch_ms: str
+    """A stored moment in epoch milliseconds; to be formatted with the column."""
+    sortable: str
+    """A stored moment as it can be handed back as a parameter; to be formatted with the column."""
+    batch: int
+    """Rows that one transaction may change: SQLite has one writer, who must not keep the others waiting."""
+
+
+SQLITE = Dialect(
+    mark="?",
+    now_ms="CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
+    now="strftime('%Y-%m-%d %H:%M:%f', 'now')",
+    skip_locked="",
+    json="?",
+    in_ids="IN (SELECT value FROM json_each(?))",
+    epoch_ms="CAST(ROUND((julianday({}) - 2440587.5) * 86400000) AS INTEGER)",
+    sortable="CAST({} AS TEXT)",
+    batch=200,
+)
+POSTGRESQL = Dialect(
+    mark="%s",
+    # Not now(): that is when the transaction began.
+    now_ms="(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+    now="clock_timestamp()",
+    skip_locked=" FOR UPDATE SKIP LOCKED",
+    json="%s::jsonb",
+    in_ids="= ANY(%s::text[])",
+    epoch_ms="(extract(epoch FROM {}) * 1000)::bigint",
+    sortable="{}",
+    batch=1_000,
+)
+
+
+def dialect(database: Database) -> Dialect:
+    """The words of a database."""
+    return POSTGRESQL if database.vendor == "postgresql" else SQLITE
+
+
+def ids(database: Database, values: Sequence[str]) -> Any:
+    """Ids as one parameter."""
+    return list(values) if database.vendor == "postgresql" else json.dumps(list(values))
+
+
+def moment(database: Database, ms: int) -> Any:
+    """Epoch milliseconds as a parameter to be compared with a stored moment."""
+    value = clock.as_datetime(ms)
+    return value if database.vendor == "postgresql" else str(value.replace(tzinfo=None))
+
+
+def now_ms(database: Database) -> int:
+    """The database's time."""
+    return int(database.rows(f"SELECT {dialect(database).now_ms}")[0][0])

@@ -1,0 +1,93 @@
+"""The services that need a database: what they are, and the thread that runs them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from threading import Event, Thread
+
+from django.db import connections
+
+from .. import records_database
+from ..broker import Broker
+from ..brokers.stub import StubBroker
+from ..logging import get_logger
+from ..sql import Database
+from ..worker.board import Region
+from ..worker.worker import new_worker_id
+from .mirror_service import MirrorService
+from .mutexes import Mutexes
+from .pruner import Pruner
+from .reconciler import Reconciler
+from .relay import Relay
+from .sampler import QueueSampler, WorkerSampler
+from .service import Service
+
+logger = get_logger(__name__)
+
+_LONGEST_WAIT = 5.0
+
+
+def make_services(broker: Broker, board: Iterable[Region] = (), queues: Sequence[str] = ()) -> list[Service]:
+    """The services of ``broker``. The stub is for tests and writes to no database: only leases are looked after.
+
+    Parameters:
+        board: the workers to tell about, those of this keeper.
+        queues: what they were told to work on; empty for everything.
+    """
+    mutexes = Mutexes(board)
+    if isinstance(broker, StubBroker):
+        return [mutexes]
+    owner = new_worker_id()
+    database = Database(records_database.alias(broker))
+    return [
+        mutexes,
+        Relay(broker, owner),
+        WorkerSampler(broker, database, board, queues),
+        QueueSampler(broker, database, owner),
+        Pruner(broker, database, owner),
+        Reconciler(broker, database, owner),
+        *([] if broker.journal is None else [MirrorService(broker, owner)]),
+    ]
+
+
+class ServiceThread(Thread):
+    """Runs services in a thread of its own, which may wait for their database; the leases of workers must not."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        super().__init__(daemon=True, name="Services")
+        self._services = services
+        self._buried: deque[str] = deque()
+        self._waker = Event()
+        self._ending = False
+
+    def run(self) -> None:
+        while not self._ending:
+            self._waker.clear()
+            self._announce()
+            for service in self._services:
+                if not self._ending:
+                    service.run_if_due()
+            self._waker.wait(min((service.seconds_left for service in self._services), default=_LONGEST_WAIT))
+        self._announce()
+        for service in self._services:
+            service.run_last()
+        connections.close_all()
+
+    def _announce(self) -> None:
+        while self._buried:
+            worker_id = self._buried.popleft()
+            for service in self._services:
+                service.hear_of(worker_id)
+
+    def buried(self, worker_id: str) -> None:
+        """Tell the services, from any thread, that a worker was buried."""
+        self._buried.append(worker_id)
+        self._waker.set()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End after the service that runs now; when that takes longer than ``timeout`` seconds it is left alone."""
+        self._ending = True
+        self._waker.set()
+        if self.is_alive():
+            self.join(timeout)

@@ -1,0 +1,59 @@
+"""Which records are meant, as people say it on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django_tasks_q import get_broker
+from django_tasks_q.errors import did_you_mean
+from django_tasks_q.operations.filters import WINDOW, Filter
+
+from .output import Output
+from .subcommand import positive, refuse, typed
+
+_SHOWN = 10
+
+
+def add_filters(add: Callable[..., Any], *, limit: int | None = None) -> None:
+    add("--actor", metavar="NAME", default="", help="messages of this actor")
+    add("--queue", metavar="NAME", default="", help="messages of this queue")
+    add("--state", metavar="STATE", default="", help="messages in this state (enqueued, running, dead, …)")
+    add("--reason", metavar="REASON", default="", help="dead letters that died of this (retries_exhausted, …)")
+    default = "" if limit is None else f" (default {limit})"
+    add("--limit", type=typed(positive), metavar="N", default=limit, help=f"at most so many{default}")
+
+
+def selected(given: dict[str, Any]) -> Filter:
+    """The filter that was asked for. Exit code 2 for a state, an actor or a queue that nobody knows."""
+    try:
+        wanted = Filter(
+            state=given["state"],
+            actor_name=given["actor"],
+            queue_name=given["queue"],
+            dead_reason=given["reason"],
+        )
+    except ValueError as error:
+        refuse(str(error))
+    broker = get_broker()
+    _check("actor", wanted.actor_name, sorted(broker.actors), Filter(actor_name=wanted.actor_name))
+    _check("queue", wanted.queue_name, sorted(broker.queues), Filter(queue_name=wanted.queue_name))
+    return wanted
+
+
+def _check(kind: str, name: str, known: Sequence[str], of_that_name: Filter) -> None:
+    """What is declared nowhere here may still have been, and have records."""
+    if name and name not in known and not of_that_name.queryset().exists():
+        hint = did_you_mean(name, known) or f" Known are: {_some(known)}."
+        refuse(f"No {kind} is called {name!r}, and no record names it.{hint}")
+
+
+def _some(known: Sequence[str]) -> str:
+    shown = ", ".join(known[:_SHOWN]) or "none"
+    return f"{shown} and {len(known) - _SHOWN} more" if len(known) > _SHOWN else shown
+
+
+def note_window(wanted: Filter, out: Output) -> None:
+    """Say how far back was looked."""
+    if wanted.is_windowed:
+        out.note(f"Looked through the newest {WINDOW} records that fit the other conditions.")

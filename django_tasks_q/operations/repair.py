@@ -1,0 +1,98 @@
+"""Giving dead letters another life, throwing messages away: always the broker's whole message, never the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ..broker import get_broker, refuse_one_id
+from ..deliveries import Held
+from ..errors import NotADeadLetter
+from ..message import Message
+
+_OF_THE_LAST_LIFE = frozenset({"retries", "delay", "eta"})
+"""Options that tell of one message's past or time; an edited copy begins anew, and at once."""
+
+
+class Tally(NamedTuple):
+    """Ids in the order in which they were given. ``skipped``: nothing could be done, for example it was done before."""
+
+    done: list[str]
+    skipped: list[str]
+
+
+def requeue(ids: Iterable[str]) -> Tally:
+    """Give dead letters a new life; what is no dead letter any more is skipped. Raises BrokerConnectionError."""
+    wanted = _distinct(ids)
+    return _tally(wanted, get_broker().requeue(wanted))
+
+
+def discard(ids: Iterable[str]) -> Tally:
+    """Throw away what waits, is delayed or dead; what runs or is gone is skipped. Raises BrokerConnectionError."""
+    wanted = _distinct(ids)
+    return _tally(wanted, get_broker().discard(wanted))
+
+
+def requeue_edited(message_id: str, args: list[Any], kwargs: dict[str, Any]) -> Message[Any]:
+    """Send a copy with other arguments in the place of a dead letter, and return it.
+
+    The copy has an id of its own, ``parent_id`` is the dead letter's; what it was sent with (stamps, limits, callbacks,
+    its correlation id, the rest of its pipeline) stays. Asked twice, it happens once.
+
+    Raises:
+        NotADeadLetter: it is none any more.
+        ActorNotFound: its actor is not declared here.
+        TypeError: the arguments do not fit the actor's signature; the error says what was expected and what came.
+        EncodeError: an argument cannot be encoded; the error names its path.
+        DecodeError: it is one that nobody can read.
+        BrokerConnectionError: the broker cannot be reached.
+    """
+    broker = get_broker()
+    message = Message.decode(_dead(message_id).delivery.payload)
+    copy = _edited(message, args, kwargs)
+    broker.get_actor(message.actor_name).signature.check(copy.args, copy.kwargs)
+    if not broker.replace(message_id, copy):
+        raise _gone(message_id)
+    return copy
+
+
+def original(message_id: str) -> Message[Any] | None:
+    """A whole dead letter, with the arguments that records may hide; None when the broker has it no more.
+
+    Who shows it has asked for the permission to requeue, which says nothing about messages that still wait or run: of
+    those NotADeadLetter is raised. DecodeError for one that nobody can read.
+    """
+    held = get_broker().look_up([message_id]).get(message_id)
+    if held is not None and held.state != "dead":
+        raise _gone(message_id)
+    return None if held is None else Message.decode(held.delivery.payload)
+
+
+def _dead(message_id: str) -> Held:
+    held = get_broker().look_up([message_id]).get(message_id)
+    if held is None or held.state != "dead":
+        raise _gone(message_id)
+    return held
+
+
+def _gone(message_id: str) -> NotADeadLetter:
+    return NotADeadLetter(f"{message_id} is no dead letter any more.")
+
+
+def _edited(message: Message[Any], args: list[Any], kwargs: dict[str, Any]) -> Message[Any]:
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args is a list, not a {type(args).__name__}.")
+    if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
+        raise TypeError("kwargs is a dict whose keys are names of parameters.")
+    options = {name: value for name, value in message.options.items() if name not in _OF_THE_LAST_LIFE}
+    return Message(message.queue_name, message.actor_name, tuple(args), kwargs, options, unknown=message.unknown)
+
+
+def _distinct(ids: Iterable[str]) -> list[str]:
+    refuse_one_id(ids)
+    return list(dict.fromkeys(ids))
+
+
+def _tally(wanted: list[str], done: list[str]) -> Tally:
+    known = set(done)
+    return Tally([one for one in wanted if one in known], [one for one in wanted if one not in known])

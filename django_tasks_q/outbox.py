@@ -1,0 +1,38 @@
+"""The seam for sends that wait for a transaction: what they mean, and no storage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .deliveries import Outgoing
+
+if TYPE_CHECKING:
+    from .broker import Broker
+
+
+class Outbox(ABC):
+    """Sends messages when a transaction commits, whatever happens to the process or the broker at that moment."""
+
+    @abstractmethod
+    def send(self, broker: Broker, outgoing: Sequence[Outgoing], using: str | None) -> None:
+        """Publish when the open transaction of database ``using`` commits, at once when none is open.
+
+        None is the default database. Nothing is published when the transaction, or the savepoint it happened in, is
+        rolled back.
+        """
+
+
+_outbox: Outbox | None = None
+
+
+def get_outbox() -> Outbox | None:
+    """The outbox of this process; None where there are no transactions to wait for."""
+    return _outbox
+
+
+def set_outbox(outbox: Outbox | None) -> None:
+    """Say how sends wait for a transaction; the Django floor does."""
+    global _outbox
+    _outbox = outbox

@@ -1,0 +1,85 @@
+"""What is recorded of messages, and what of it people may see. The writers of records obey it; the engine only asks.
+
+A message without a record travels as any other. When it dies it gets one after all, because a dead letter that nobody
+can see is a lost message.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from .events import Birth, Event
+from .logging import get_logger
+from .states import State
+
+logger = get_logger(__name__)
+
+Redact = Callable[[str, list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]
+"""``redact(actor_name, args, kwargs)`` returns the arguments as people may see them. It gets copies."""
+
+HIDDEN = "<hidden>"
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """The project's wishes.
+
+    Parameters:
+        enabled: whether messages are recorded that do not say so themselves.
+        arguments: whether their arguments are recorded.
+        redact: changes arguments before they are recorded.
+    """
+
+    enabled: bool = True
+    arguments: bool = True
+    redact: Redact | None = None
+
+    def wants(self, options: Mapping[str, Any], actor_options: Mapping[str, Any]) -> bool:
+        """Whether a message with these options is recorded."""
+        wish = options.get("record", actor_options.get("record"))
+        return self.enabled and wish is not False
+
+    @property
+    def hides(self) -> bool:
+        """Whether people may not see all arguments."""
+        return not self.arguments or self.redact is not None
+
+    def shown(self, birth: Birth) -> Birth:
+        """A birth as it is recorded."""
+        if not self.hides:
+            return birth
+        args, kwargs = self.shown_arguments(birth.actor_name, birth.args, birth.kwargs)
+        return msgspec.structs.replace(birth, args=args, kwargs=kwargs, options=self._shown_options(birth.options))
+
+    def shown_arguments(self, actor_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Arguments as people may see them, in records and log lines."""
+        if not self.arguments:
+            return [], {}
+        if self.redact is None or (args is None and kwargs is None):
+            return args, kwargs
+        try:
+            args, kwargs = self.redact(actor_name, copy.deepcopy(list(args)), copy.deepcopy(dict(kwargs)))
+            return list(args), dict(kwargs)
+        except Exception:
+            # What cannot be redacted must not be shown; the message itself is none the worse for it.
+            logger.exception("RECORDS: REDACT failed for %s; its arguments are hidden.", actor_name)
+            return [HIDDEN], {}
+
+    def _shown_options(self, options: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Later steps of a pipeline travel in the options, arguments and all."""
+        target = None if options is None else options.get("pipe_target")
+        if options is None or not isinstance(target, dict):
+            return options
+        args, kwargs = self.shown_arguments(
+            str(target.get("actor_name", "")), target.get("args", ()), target.get("kwargs", {})
+        )
+        hidden = {**target, "args": args, "kwargs": kwargs, "options": self._shown_options(target.get("options", {}))}
+        return {**options, "pipe_target": hidden}
+
+
+def is_recorded(event: Event) -> bool:
+    """Whether an event is written: of a message without a record only its death, and what happens to it after that."""
+    return event.record or event.life > 0 or event.state is State.DEAD

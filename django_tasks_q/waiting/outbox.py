@@ -1,0 +1,151 @@
+"""Sends that wait for a commit: a row in the caller's transaction, published right after it.
+
+The rows are the truth. A rollback takes them away, so what is published after a commit is exactly what is still there;
+whatever dies or is away at that moment, the rows stay and the relay publishes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, transaction
+
+from .. import changes, clock, conf, records_database
+from ..broker import MAX_BATCH, Broker
+from ..deliveries import Outgoing
+from ..errors import BrokerError, DuplicateMessage
+from ..logging import get_logger
+from ..mirror import RecordWriter
+from ..outbox import Outbox
+from ..sql import Database
+from .rows import WaitingRows
+
+logger = get_logger(__name__)
+
+PAUSE = 1.0
+"""Seconds that commits leave their rows to the relay after the broker was found away: nobody else waits for it."""
+
+
+class DatabaseOutbox(Outbox):
+    """The outbox of a Django project."""
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
+
+    def send(self, broker: Broker, outgoing: Sequence[Outgoing], using: str | None) -> None:
+        alias = using or DEFAULT_DB_ALIAS
+        database = Database(alias)
+        if not database.is_in_transaction or broker.sends_within(alias):
+            broker.publish(outgoing)
+        elif not conf.get("OUTBOX"):
+            transaction.on_commit(lambda: broker.publish(outgoing), using=alias)
+        else:
+            self._wait(broker, database, outgoing)
+
+    def _wait(self, broker: Broker, database: Database, outgoing: Sequence[Outgoing]) -> None:
+        connection: Any = database.connection
+        hears_of_commit = connection.in_atomic_block
+        with database.doom():
+            inserted = WaitingRows(database).insert(outgoing, claimed=hears_of_commit)
+        if inserted < len(outgoing):
+            # Half a batch must not stay, whatever the caller makes of the error.
+            connection.needs_rollback = hears_of_commit
+            raise DuplicateMessage("A message with one of these ids waits for its commit already.")
+        if not hears_of_commit:
+            return  # a transaction that Django does not manage: nobody tells us of its end, so the relay does it
+        block = _outermost(connection)
+        for start in range(0, len(outgoing), MAX_BATCH):
+            part = outgoing[start : start + MAX_BATCH]
+            batch = getattr(connection, "_django_tasks_q_batch", None)
+            if batch is None or not batch.takes(broker, block, len(part)):
+                batch = connection._django_tasks_q_batch = _Batch(self, broker, database, block)
+            batch.add(part)
+            transaction.on_commit(batch.publish, using=database.alias)
+
+    # After the commit
+
+    def publish(self, broker: Broker, database: Database, waiting: dict[str, Outgoing]) -> None:
+        """Publish those of ``waiting`` whose rows are still there. Raises nothing: the rows are safe."""
+        try:
+            claimed = WaitingRows(database).claim_own(list(waiting))
+            items = [item for message_id, item in waiting.items() if message_id in claimed]
+            if not items:
+                return
+            if clock.monotonic() < self._silent_until:
+                self._leave(broker, database, items)
+            else:
+                self._publish(broker, database, items)
+        except Exception:
+            # The transaction has committed; an error now would tell the caller that it had not.
+            logger.exception("%d messages could not be published after their commit; the relay will.", len(waiting))
+
+    def _publish(self, broker: Broker, database: Database, items: list[Outgoing]) -> None:
+        try:
+            _publish_each_once(broker, items)
+        except BrokerError as error:
+            self._silent_until = clock.monotonic() + PAUSE
+            logger.warning("The broker is away (%s); %d messages wait in rows.", error, len(items))
+            self._leave(broker, database, items)
+        else:
+            WaitingRows(database).delete([item.message.message_id for item in items])
+
+    def _leave(self, broker: Broker, database: Database, items: list[Outgoing]) -> None:
+        """Give rows up at once, and let people see what waits."""
+        WaitingRows(database).give_up([item.message.message_id for item in items])
+        if broker.journal is not None:  # one that writes the records itself is away with them
+            note_pending(broker, items)
+
+
+def _publish_each_once(broker: Broker, items: list[Outgoing]) -> None:
+    """Together; when one of them is there already, one by one, so that it does not keep the others back."""
+    try:
+        broker.publish(items)
+    except DuplicateMessage:
+        for item in items:
+            try:
+                broker.publish([item])
+            except DuplicateMessage as error:
+                logger.error("A message sent on commit was there already: %s", error)
+
+
+def note_pending(broker: Broker, items: list[Outgoing]) -> None:
+    """Records of what no broker has seen yet."""
+    database = Database(records_database.alias(broker))
+    now = clock.wall_ms()
+    RecordWriter(database, broker.recording).write([changes.pending(item, now) for item in items])
+
+
+class _Batch:
+    """What one transaction sends: published together by the first callback that runs.
+
+    The callbacks of savepoints that were rolled back never run, and their rows are gone, so whichever comes first
+    finds exactly what was committed.
+    """
+
+    def __init__(self, outbox: DatabaseOutbox, broker: Broker, database: Database, block: object) -> None:
+        self._outbox = outbox
+        self._broker = broker
+        self._database = database
+        self._block = block
+        self._waiting: dict[str, Outgoing] = {}
+        self._is_published = False
+
+    def takes(self, broker: Broker, block: object, number: int) -> bool:
+        """Whether this is the batch of the transaction that ``block`` began, and has room left."""
+        is_same = self._broker is broker and self._block is block and block is not None
+        return is_same and not self._is_published and len(self._waiting) + number <= MAX_BATCH
+
+    def add(self, outgoing: Sequence[Outgoing]) -> None:
+        for item in outgoing:
+            self._waiting[item.message.message_id] = item
+
+    def publish(self) -> None:
+        if not self._is_published:
+            self._is_published = True
+            self._outbox.publish(self._broker, self._database, self._waiting)
+
+
+def _outermost(connection: Any) -> object:
+    """The block that the transaction began with; None in a test's own transaction, where callbacks stay single."""
+    return next((block for block in connection.atomic_blocks if not block._from_testcase), None)

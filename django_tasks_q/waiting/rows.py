@@ -1,0 +1,150 @@
+"""The statements on waiting rows. All times are the database's own, so that hosts with other clocks agree.
+
+Contract: a row belongs to whoever moved ``due_at`` into the future, until it is past. A sender claims only rows that
+are not due (his own, or nobody else's would be), the relay only rows that are, so the two never take the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ..broker import MAX_BATCH
+from ..deliveries import Outgoing
+from ..dialect import Dialect, dialect
+from ..models import WaitingMessage
+from ..sql import Database
+
+CLAIM = 15.0
+"""Seconds that whoever publishes a row has for it. After that it is taken for dead and somebody else does it."""
+
+_TABLE = f'"{WaitingMessage._meta.db_table}"'
+_COLUMNS = "message_id, queue_name, payload, parent_id, kind, due_at, created_at, life, attempt"
+_COMMIT = f"'{WaitingMessage.Kind.COMMIT.value}'"
+
+
+class WaitingRow(NamedTuple):
+    """A row that the relay has claimed. ``age_ms``: how long it has been there."""
+
+    id: int
+    message_id: str
+    payload: bytes
+    parent_id: str
+    age_ms: int
+
+
+class WaitingRows:
+    """The waiting rows of one database, in whatever transaction is open."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def insert(self, outgoing: Sequence[Outgoing], *, claimed: bool) -> int:
+        """Rows for messages whose transaction has not committed yet; ``claimed``: their sender will publish them.
+
+        Returns how many there are now that were not there before.
+        """
+        rows = [(o.message.message_id, o.message.queue_name, o.payload, o.parent_id) for o in outgoing]
+        claim = CLAIM if claimed else 0.0
+        return sum(self._insert(rows[start : start + MAX_BATCH], claim) for start in range(0, len(rows), MAX_BATCH))
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]], claim: float) -> int:
+        columns = f"INSERT INTO {_TABLE} ({_COLUMNS})"
+        if self._is_postgresql:
+            arrays = [list(column) for column in zip(*rows, strict=True)]
+            return self._database.count(
+                f"{columns} SELECT *, {_COMMIT}, {self._in}, {self._now}, 0, 0 "
+                "FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::text[]) ON CONFLICT DO NOTHING",
+                (claim, *arrays),
+            )
+        return self._database.many(
+            f"{columns} VALUES (?, ?, ?, ?, {_COMMIT}, {self._in}, {self._now}, 0, 0) ON CONFLICT DO NOTHING",
+            [(*row, claim) for row in rows],
+        )
+
+    def claim_own(self, message_ids: Sequence[str]) -> set[str]:
+        """The sender's claim after the commit: which rows are there, and still his to publish."""
+        rows = self._database.rows(
+            f"UPDATE {_TABLE} SET due_at = {self._in} WHERE kind = {_COMMIT} AND message_id IN "
+            f"({self._marks(message_ids)}) AND due_at > {self._now} RETURNING message_id",
+            (CLAIM, *message_ids),
+        )
+        return {row[0] for row in rows}
+
+    def claim_due(self, limit: int = MAX_BATCH) -> list[WaitingRow]:
+        """The relay's claim: rows that nobody is publishing, oldest first."""
+        rows = self._database.rows(
+            # Materialized: as a plain condition PostgreSQL may ask for it once for each row, beyond the limit.
+            f"WITH batch AS MATERIALIZED (SELECT id FROM {_TABLE} WHERE kind = {_COMMIT} "
+            f"AND due_at <= {self._now} ORDER BY id LIMIT {self._mark}{self._words.skip_locked}) "
+            f"UPDATE {_TABLE} SET due_at = {self._in} WHERE id IN (SELECT id FROM batch) "
+            f"RETURNING id, message_id, payload, parent_id, {self._age}",
+            (limit, CLAIM),
+        )
+        return sorted(WaitingRow(row[0], row[1], bytes(row[2]), row[3], int(row[4])) for row in rows)
+
+    def has_due(self) -> bool:
+        """Whether there is something for the relay; reads only."""
+        sql = f"SELECT 1 FROM {_TABLE} WHERE kind = {_COMMIT} AND due_at <= {self._now} LIMIT 1"
+        return bool(self._database.rows(sql))
+
+    def count(self, most: int = 10_000) -> int:
+        """How many messages wait for their broker, counted up to ``most``."""
+        sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM {_TABLE} WHERE kind = {_COMMIT} LIMIT {self._mark}) AS w"
+        return int(self._database.rows(sql, (most,))[0][0])
+
+    def give_up(self, message_ids: Sequence[str]) -> None:
+        """Leave rows to whoever comes first."""
+        self._set_due(message_ids, self._now)
+
+    def set_aside(self, message_ids: Sequence[str]) -> None:
+        """Rows that no broker will ever take: they stay until somebody decides."""
+        self._set_due(message_ids, "NULL")
+
+    def _set_due(self, message_ids: Sequence[str], due: str) -> None:
+        for start in range(0, len(message_ids), MAX_BATCH):
+            batch = message_ids[start : start + MAX_BATCH]
+            where = f"kind = {_COMMIT} AND message_id IN ({self._marks(batch)})"
+            self._database.count(f"UPDATE {_TABLE} SET due_at = {due} WHERE {where}", tuple(batch))
+
+    def delete(self, message_ids: Sequence[str]) -> None:
+        """The broker has these."""
+        for start in range(0, len(message_ids), MAX_BATCH):
+            batch = message_ids[start : start + MAX_BATCH]
+            self._database.count(
+                f"DELETE FROM {_TABLE} WHERE kind = {_COMMIT} AND message_id IN ({self._marks(batch)})", tuple(batch)
+            )
+
+    # Words of each vendor
+
+    @cached_property
+    def _words(self) -> Dialect:
+        return dialect(self._database)
+
+    @property
+    def _is_postgresql(self) -> bool:
+        return self._database.vendor == "postgresql"
+
+    @property
+    def _mark(self) -> str:
+        return self._words.mark
+
+    @property
+    def _now(self) -> str:
+        return self._words.now
+
+    def _marks(self, values: Sequence[Any]) -> str:
+        return ", ".join([self._mark] * len(values))
+
+    @property
+    def _in(self) -> str:
+        """That many seconds from now; one parameter."""
+        if self._is_postgresql:
+            return f"{self._now} + make_interval(secs => %s)"
+        return "strftime('%Y-%m-%d %H:%M:%f', 'now', ? || ' seconds')"
+
+    @property
+    def _age(self) -> str:
+        """How long a row has been there, in milliseconds."""
+        return f"{self._words.now_ms} - {self._words.epoch_ms.format('created_at')}"
