@@ -93,6 +93,10 @@ class Broker(ABC):
     """Milliseconds that a worker counts as alive after its lease was last renewed."""
     delivery_limit: int = 3
     """How often a message may be lost with its worker, where neither it nor its actor says; at least 2."""
+    send_timeout: int = 10_000
+    """Milliseconds after which a send gives up on a broker that cannot be reached."""
+    journal_max_bytes: int = 268_435_456
+    """The journal's budget, on brokers that keep one."""
 
     def __init__(self, middleware: Iterable[Middleware] | None = None) -> None:
         self.logger = get_logger(type(self).__module__, type(self).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -21,11 +22,14 @@ DEFAULTS: dict[str, Any] = {
     "ACTOR_DEFAULTS": {},
     "OUTBOX": True,
     "RATE_LIMITS_URL": None,
+    "NAMESPACE": "dtq",
     "RECORDS": {},
     "LEASE": 30_000,
     "DELIVERY_LIMIT": 3,
     "DEAD_LETTER_TTL": 604_800_000,
     "MAX_MESSAGE_BYTES": 1_048_576,
+    "JOURNAL_MAX_BYTES": 268_435_456,
+    "SEND_TIMEOUT": 10_000,
     "TIME_LIMIT_GRACE": 10_000,
     "UNKNOWN_ACTOR_GRACE": 600_000,
     "PROCESSES": None,
@@ -35,7 +39,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """Durations are milliseconds. ``PROCESSES`` None: one for each CPU. ``MIDDLEWARE`` None: the default stack.
 
-``RATE_LIMITS_URL`` None: the broker's store.
+``RATE_LIMITS_URL`` None: the broker's store. ``NAMESPACE`` begins the names of everything in Redis and RabbitMQ.
 """
 
 RECORDS: dict[str, Any] = {
@@ -72,6 +76,10 @@ def _milliseconds(value: Any) -> bool:
     return type(value) is int and value >= 1
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) is not None
+
+
 _TEXT: Rule = (lambda value: isinstance(value, str), "is text")
 _SWITCH: Rule = (lambda value: type(value) is bool, "is True or False")
 _DICT: Rule = (lambda value: isinstance(value, Mapping), "is a dict")
@@ -88,11 +96,14 @@ _RULES: dict[str, Rule] = {
     "ACTOR_DEFAULTS": _DICT,
     "OUTBOX": _SWITCH,
     "RATE_LIMITS_URL": _TEXT,
+    "NAMESPACE": (_is_name, "is 1 to 64 letters, digits, dots, dashes or underscores"),
     "RECORDS": _DICT,
     "LEASE": _whole(1),
     "DELIVERY_LIMIT": _whole(2),
     "DEAD_LETTER_TTL": _whole(1),
     "MAX_MESSAGE_BYTES": _whole(1),
+    "JOURNAL_MAX_BYTES": _whole(1),
+    "SEND_TIMEOUT": _whole(1),
     "TIME_LIMIT_GRACE": _whole(0),
     "UNKNOWN_ACTOR_GRACE": _whole(0),
     "PROCESSES": _whole(1),

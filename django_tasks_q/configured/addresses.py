@@ -11,16 +11,24 @@ from .. import conf
 from ..conf import WrongSetting
 from ..errors import did_you_mean
 
+REDIS = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+RABBITMQ = ("amqp", "amqps")
+
 BROKERS = {
     "database": "django_tasks_q.brokers.database.from_url",
     "stub": "django_tasks_q.brokers.stub.from_url",
     "immediate": "django_tasks_q.testing.immediate_broker.from_url",
+    **dict.fromkeys(REDIS, "django_tasks_q.brokers.redis.from_url"),
+    **dict.fromkeys(RABBITMQ, "django_tasks_q.brokers.rabbitmq.from_url"),
 }
 RATE_LIMITS = {
     "database": "django_tasks_q.rate_limits.backends.database.from_url",
     "stub": "django_tasks_q.rate_limits.backends.stub.from_url",
 }
 """By scheme: who makes it."""
+
+NAMESPACED = (*REDIS, *RABBITMQ)
+"""Stores that are shared with others, so that all names in them begin with ``NAMESPACE``."""
 
 VENDORS = ("postgresql", "sqlite")
 """The databases whose SQL the engine speaks."""

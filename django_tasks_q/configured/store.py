@@ -8,7 +8,7 @@ from ..broker import Broker
 from ..conf import WrongSetting
 from ..message import set_encoder
 from ..middleware import Middleware
-from .addresses import BROKERS, check_broker_url, check_rate_limits_url, check_records_database
+from .addresses import BROKERS, NAMESPACED, check_broker_url, check_rate_limits_url, check_records_database
 from .named import make_encoder, make_middleware, make_recording
 
 
@@ -28,6 +28,8 @@ def open_store(middleware: list[Middleware]) -> Broker:
     """The broker that ``BROKER_URL`` and ``BROKER_OPTIONS`` name."""
     scheme = check_broker_url()
     options = conf.get("BROKER_OPTIONS")
+    if scheme in NAMESPACED:
+        options = {"namespace": conf.get("NAMESPACE"), **options}
     try:
         broker: Broker = conf.load(BROKERS[scheme], "BROKER_URL")(conf.get("BROKER_URL"), middleware, **options)
     except TypeError as error:
@@ -50,5 +52,7 @@ def give_settings(broker: Broker) -> None:
     broker.lease = conf.get("LEASE")
     broker.delivery_limit = conf.get("DELIVERY_LIMIT")
     broker.max_message_bytes = conf.get("MAX_MESSAGE_BYTES")
+    broker.send_timeout = conf.get("SEND_TIMEOUT")
+    broker.journal_max_bytes = conf.get("JOURNAL_MAX_BYTES")
     broker.actor_defaults = defaults
     broker.recording = recording

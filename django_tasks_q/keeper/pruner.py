@@ -16,7 +16,7 @@ logger = get_logger(__name__)
 NAME = "retention"
 """Of the lease; its notes count what was deleted since the first day: ``records``, ``attempts``, ``dead_letters``."""
 
-_SHARE = 0.05
+_SHARE = 0.03
 """The part of the time that a sweep works; the rest it leaves to others."""
 
 _SHORTEST_PAUSE = 0.02
@@ -28,9 +28,9 @@ _LOOK = 5.0
 class Pruner(Service):
     """One batch a round: first dead letters that the broker kept long enough, then records and their attempts.
 
-    It never waits for a quiet hour, which may never come: it rests after each batch for as long as makes it a twentieth
-    of one core at most. The counts are written in the transaction of each batch, so a ``kill -9`` neither loses nor
-    doubles them.
+    It never waits for a quiet hour, which may never come: it rests after each batch for as long as makes it a
+    thirtieth of one core at most. The counts are written in the transaction of each batch, so a ``kill -9`` neither
+    loses nor doubles them.
     """
 
     interval = _BETWEEN_SWEEPS

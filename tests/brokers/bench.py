@@ -27,6 +27,7 @@ from django_tasks_q.deliveries import (
     Started,
     WorkerInfo,
 )
+from django_tasks_q.events import Event
 from django_tasks_q.fold import fold
 from django_tasks_q.judge import make_judge
 from django_tasks_q.mirror.text import original
@@ -111,14 +112,16 @@ class Bench:
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.desks: list[Desk] = []
+        self._events: list[Event] = []
         self.judge = make_judge(broker)
         self.actor = actor(work, broker=broker, queue_name="q", max_retries=3, min_backoff=600_000)
         for name in ("q", "other"):
             broker.declare_queue(name)
 
     @property
-    def keeps_records(self) -> bool:
-        return isinstance(self.broker, DatabaseBroker)
+    def is_like_the_model(self) -> bool:
+        """Whether its stories must be the model's; the model itself needs no comparison."""
+        return not isinstance(self.broker, StubBroker)
 
     # Acting
 
@@ -175,8 +178,17 @@ class Bench:
         """What is recorded of every message: in the rows, or as the journal amounts to."""
         if isinstance(self.broker, DatabaseBroker):
             return _recorded_stories(self.broker.using)
-        assert isinstance(self.broker, StubBroker)
-        return _journalled_stories(self.broker)
+        return _told_stories(self.events())
+
+    def events(self) -> list[Event]:
+        """All that the broker's journal told until now. What was read is trimmed, as the mirror does."""
+        journal = self.broker.journal
+        assert journal is not None
+        for partition in journal.partitions():
+            while (stretch := journal.read(partition, 1_000)).events:
+                self._events += stretch.events
+                journal.trim(partition, stretch)
+        return self._events
 
     def story(self, name: str) -> Story:
         return self.stories()[name]
@@ -213,8 +225,8 @@ def _recorded_stories(alias: str) -> dict[str, Story]:
     }
 
 
-def _journalled_stories(broker: StubBroker) -> dict[str, Story]:
-    changes, rows = fold(broker.journal.events)
+def _told_stories(events: Sequence[Event]) -> dict[str, Story]:
+    changes, rows = fold(events)
     attempts: dict[str, list[tuple[int, str, str]]] = {}
     for row in rows:
         attempts.setdefault(row.message_id, []).append((row.number, row.outcome, row.error.type if row.error else ""))

@@ -6,31 +6,31 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from django.db import connections
 
-from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
 from tests.brokers.bench import Bench
+from tests.support.brokers import open_broker
 
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """A bench with the broker that the test's class names: ``stub``, or an alias of ``DATABASES``."""
+    """A bench with the broker that the test's class names, as ``open_broker`` knows it."""
     kind = request.cls.broker
-    if kind == "stub":
-        bench = Bench(StubBroker())
-    else:
+    if kind in connections.settings:
         request.getfixturevalue("databases")
-        bench = Bench(DatabaseBroker(using=kind))
-    yield bench
-    bench.close()
+    with open_broker(kind) as broker:
+        bench = Bench(broker)
+        yield bench
+        bench.close()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """A sentence that held for a broker with records is told to the model, and both must have recorded the same."""
+    """A sentence that held for another broker is told to the model, and both must have told the same story."""
     result = yield
     bench = pyfuncitem.funcargs.get("bench")
-    if isinstance(bench, Bench) and bench.keeps_records and not pyfuncitem.get_closest_marker("beyond_the_model"):
+    if isinstance(bench, Bench) and bench.is_like_the_model and not pyfuncitem.get_closest_marker("beyond_the_model"):
         assert bench.stories() == _as_the_model_tells_it(pyfuncitem)
     return result
 

@@ -188,7 +188,7 @@ class Databases(Conformance):
 
         desk.exchange([Settlement(desk.take_one(), Retry(3_600_000), error, started_at=1)])
 
-        if bench.keeps_records:
+        if bench.is_like_the_model:
             assert MessageRecord.objects.using(self.broker).get().args
             assert Attempt.objects.using(self.broker).get().error_message
 

@@ -374,6 +374,7 @@ def test_every_setting_there_is_is_done() -> None:
 
 def test_the_settings_reach_the_broker_that_is_made() -> None:
     mine = {"BROKER_URL": "stub://", "LEASE": 5_000, "DELIVERY_LIMIT": 4, "MAX_MESSAGE_BYTES": 200}
+    mine |= {"SEND_TIMEOUT": 300, "JOURNAL_MAX_BYTES": 400}
     mine |= {"ACTOR_DEFAULTS": {"max_retries": 1}, "MIDDLEWARE": ["django_tasks_q.middleware.Retries"]}
 
     with override_settings(DJANGO_TASKS_Q={**mine, "ENCODER": "django_tasks_q.PickleEncoder"}):
@@ -381,6 +382,7 @@ def test_the_settings_reach_the_broker_that_is_made() -> None:
         assert type(django_tasks_q.get_encoder()) is django_tasks_q.PickleEncoder
 
     assert (broker.lease, broker.delivery_limit, broker.max_message_bytes) == (5_000, 4, 200)
+    assert (broker.send_timeout, broker.journal_max_bytes) == (300, 400)
     assert declare(broker).options == {"max_retries": 1}
     assert [type(item).__name__ for item in broker.middleware] == ["Retries"]
 
