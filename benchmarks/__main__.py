@@ -13,11 +13,13 @@ from pathlib import Path
 from . import report
 from .cases import Case, Scale, cold, drain, idle, latency, retention, send, statements
 from .databases import STORES, Store
-from .engines import DJANGO_TASKS_Q, PEERS, Bench, Engine, prepared_database
+from .engines import DJANGO_TASKS_Q, ON_BROKERS, PEERS, Bench, Engine, prepared_database
 from .processes import Failed
 from .results import Figure, Results
 
 CASES = {module.CASE.name: module.CASE for module in (drain, send, latency, idle, statements, cold, retention)}
+
+BROKERS = ("database", "redis", "rabbitmq")
 
 
 def main() -> int:
@@ -25,7 +27,11 @@ def main() -> int:
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     results = Results()
     scale = Scale(arguments.messages, arguments.peer_messages, arguments.sends, arguments.idle, arguments.old_records)
-    engines = (DJANGO_TASKS_Q, *(PEERS if arguments.peer else ()))
+    engines = [
+        engine
+        for engine in (DJANGO_TASKS_Q, *PEERS, *ON_BROKERS)
+        if (arguments.peer or not engine.is_peer) and (engine.broker or "database") in arguments.brokers
+    ]
     try:
         for name in arguments.only or CASES:
             measure(CASES[name], engines, arguments.databases or list(STORES), scale, arguments.repetitions, results)
@@ -58,11 +64,12 @@ def measure(
 
 def _measure_once(case: Case, engine: Engine, store: Store, scale: Scale, folder: Path, results: Results) -> None:
     with prepared_database(engine, store, folder) as database:
-        bench = Bench(engine, database, store.vendor, folder, case.slots(scale, engine))
-        for value in case.run(bench, scale):
-            wanted = None if engine.is_peer else value.wanted
-            figure = Figure(case.name, value.name, engine.name, store.vendor, value.unit, value.more_is_better, wanted)
-            results.add(figure, value.value)
+        place = engine.place(store.vendor)
+        with closing(Bench(engine, database, store.vendor, folder, case.slots(scale, engine))) as bench:
+            for value in case.run(bench, scale):
+                wanted = None if engine.is_peer else value.wanted
+                figure = Figure(case.name, value.name, engine.name, place, value.unit, value.more_is_better, wanted)
+                results.add(figure, value.value)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--only", nargs="+", choices=list(CASES), metavar="CASE", help=f"some of: {', '.join(CASES)}")
     add("--databases", nargs="+", choices=list(STORES), metavar="DATABASE", help=f"some of: {', '.join(STORES)}")
+    add(
+        "--brokers",
+        nargs="+",
+        choices=BROKERS,
+        default=BROKERS,
+        metavar="BROKER",
+        help=f"some of: {', '.join(BROKERS)}",
+    )
     add("--repetitions", type=int, default=5, metavar="N")
     add("--messages", type=int, default=20_000, metavar="N", help="of the package (default 20,000)")
     add("--peer-messages", type=int, default=2_000, metavar="N", help="of each peer (default 2,000)")

@@ -70,7 +70,18 @@ def send_apart(
     return {"began": began[WARM_UP:], "returned": returned[WARM_UP:]}
 
 
-JOBS: dict[str, Callable[..., Any]] = {"fill": fill, "remember": remember, "send": send, "send_apart": send_apart}
+def waiting(tasks: Any) -> int:
+    """How many messages are not finished."""
+    return int(tasks.waiting())
+
+
+JOBS: dict[str, Callable[..., Any]] = {
+    "fill": fill,
+    "remember": remember,
+    "send": send,
+    "send_apart": send_apart,
+    "waiting": waiting,
+}
 
 
 def main() -> None:

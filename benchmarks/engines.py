@@ -10,11 +10,12 @@ import sys
 import venv
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import variables
+from .brokers import CLEAR, URLS
 from .databases import Database, Store
 from .processes import ROOT, Workers, run
 from .slots import Slots
@@ -28,27 +29,41 @@ class Engine:
 
     Parameters:
         module: the folder with its settings and tasks.
-        commands: the ``manage.py`` commands to start, all at the same time.
+        commands: what to start with the engine's Python, all at the same time.
         shape: the same in words.
-        waiting: a query for the number of messages that are not finished.
-        records: one for the number of records, ``unfinished`` for those that are not final and successful.
+        waiting: a query for the number of messages that are not finished; None: the tasks module knows.
+        records: one for the number of records, ``unfinished`` for those that are not final and successful; None: it
+            keeps none.
+        broker: where the messages are, when that is not the database.
+        variables: more of its environment.
     """
 
     name: str
     module: str
     commands: tuple[tuple[str, ...], ...]
     shape: str
-    waiting: str
-    records: str
-    unfinished: str
+    waiting: str | None = None
+    records: str | None = None
+    unfinished: str | None = None
+    broker: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
     vendors: tuple[str, ...] = ("sqlite", "postgresql")
     python: Callable[[], str] = field(default=lambda: sys.executable)
     is_peer: bool = True
     has_bulk: bool = True
 
-    def environment(self, database: Database, slots: Path) -> dict[str, str]:
+    def place(self, vendor: str) -> str:
+        """Where its messages are and, after a plus sign, where its records are."""
+        if not self.broker:
+            return vendor
+        return f"{self.broker} + {vendor}" if self.records else self.broker
+
+    def environment(self, database: Database, slots: Path, namespace: str = "") -> dict[str, str]:
+        broker = {variables.BROKER: URLS[self.broker], variables.NAMESPACE: namespace} if self.broker else {}
         return {
             **os.environ,
+            **broker,
+            **dict(self.variables),
             "DJANGO_SETTINGS_MODULE": f"{self.module}.settings",
             "PYTHONPATH": str(ROOT),
             variables.TASKS: f"{self.module}.tasks",
@@ -57,15 +72,13 @@ class Engine:
         }
 
     def command(self, *arguments: str) -> list[str]:
-        """A management command: the package's through ``manage.py``, a peer's as it is usual."""
-        start = ["-m", "django"] if self.is_peer else [str(ROOT / "manage.py")]
-        return [self.python(), *start, *arguments]
+        return [self.python(), *arguments]
 
 
 DJANGO_TASKS_Q = Engine(
     name="django-tasks-q",
     module="benchmarks.project",
-    commands=(("runworkers", "-p", "2", "-t", "8"),),
+    commands=((str(ROOT / "manage.py"), "runworkers", "-p", "2", "-t", "8"),),
     shape="2 processes × 8 threads",
     waiting="SELECT COUNT(*) FROM django_tasks_q_queuedmessage",
     records="SELECT COUNT(*) FROM django_tasks_q_messagerecord",
@@ -92,7 +105,7 @@ PEERS = (
     Engine(
         name="django-tasks-db",
         module="benchmarks.peers.django_tasks_db",
-        commands=(("db_worker",), ("db_worker",)),
+        commands=(("-m", "django", "db_worker"),) * 2,
         shape="2 processes, one task at a time each",
         waiting="SELECT COUNT(*) FROM django_tasks_database_dbtaskresult WHERE status IN ('READY', 'RUNNING')",
         records="SELECT COUNT(*) FROM django_tasks_database_dbtaskresult",
@@ -103,7 +116,7 @@ PEERS = (
     Engine(
         name="procrastinate",
         module="benchmarks.peers.procrastinate",
-        commands=(("procrastinate", "worker", "--concurrency", "8"),) * 2,
+        commands=(("-m", "django", "procrastinate", "worker", "--concurrency", "8"),) * 2,
         shape="2 processes × 8 coroutines",
         waiting="SELECT COUNT(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
         records="SELECT COUNT(*) FROM procrastinate_jobs",
@@ -112,6 +125,38 @@ PEERS = (
         python=peer_python,
     ),
 )
+
+
+def _on_broker(broker: str, client: str) -> tuple[Engine, ...]:
+    """Who is measured on a broker, the package with records and without; ``client`` is the bare library."""
+    off = ((variables.RECORDS_OFF, "1"),)
+    nothing = {"vendors": ("sqlite",), "broker": broker}
+    return (
+        replace(DJANGO_TASKS_Q, broker=broker, waiting=None),
+        replace(
+            DJANGO_TASKS_Q, name="django-tasks-q, no records", waiting=None, records=None, variables=off, **nothing
+        ),
+        Engine(
+            name="dramatiq",
+            module="benchmarks.peers.dramatiq",
+            commands=(("-m", "dramatiq", "benchmarks.peers.dramatiq.tasks", "-p", "2", "-t", "8"),),
+            shape="2 processes × 8 threads",
+            python=peer_python,
+            has_bulk=False,
+            **nothing,
+        ),
+        Engine(
+            name=client,
+            module=f"benchmarks.peers.bare_{broker}",
+            commands=(("-m", f"benchmarks.peers.bare_{broker}.worker"),) * 2,
+            shape="2 processes, 100 messages at a time: what the library and the server allow",
+            python=peer_python,
+            **nothing,
+        ),
+    )
+
+
+ON_BROKERS = (*_on_broker("redis", "redis-py"), *_on_broker("rabbitmq", "pika"))
 
 
 class Bench:
@@ -124,7 +169,8 @@ class Bench:
         self._folder = folder
         path = folder / "slots"
         self.slots = Slots.create(path, messages)
-        self._environment = engine.environment(database, path)
+        self._namespace = f"dtqbench{os.getpid()}"
+        self._environment = engine.environment(database, path, self._namespace)
 
     def ask(self, job: str, **arguments: Any) -> Any:
         """Have a process of its own send; what it found."""
@@ -145,6 +191,16 @@ class Bench:
     def number(self, query: str) -> int:
         return self.database.number(query)
 
+    def waiting(self) -> int:
+        """How many messages are not finished."""
+        query = self.engine.waiting
+        return int(self.ask("waiting")) if query is None else self.number(query)
+
+    def close(self) -> None:
+        """Leave nothing in the broker."""
+        if self.engine.broker:
+            CLEAR[self.engine.broker](self._namespace)
+
 
 def prepared_database(engine: Engine, store: Store, folder: Path) -> AbstractContextManager[Database]:
     """A fresh database with the tables of ``engine``."""
@@ -152,6 +208,6 @@ def prepared_database(engine: Engine, store: Store, folder: Path) -> AbstractCon
     def migrate(database: Database) -> None:
         path = folder / "no-slots"
         Slots.create(path, 1)
-        run(engine.command("migrate", "--verbosity", "0"), engine.environment(database, path))
+        run(engine.command("-m", "django", "migrate", "--verbosity", "0"), engine.environment(database, path))
 
-    return store.database(engine.name.replace("-", "_"), migrate)
+    return store.database(engine.module.rpartition(".")[2], migrate)

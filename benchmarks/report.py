@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from .databases import POSTGRES_URL
-from .engines import DJANGO_TASKS_Q, PEERS, REQUIREMENTS
+from .engines import DJANGO_TASKS_Q, ON_BROKERS, PEERS, REQUIREMENTS
 from .results import Figure, Results, show
 
 TITLES = {
@@ -57,7 +57,8 @@ def table(results: Results) -> str:
 
 
 def write_markdown(path: Path, results: Results, facts: dict[str, str], command: str) -> None:
-    shapes = [f"- {engine.name}: {engine.shape}" for engine in (DJANGO_TASKS_Q, *PEERS)]
+    shapes = [f"- {engine.name}: {engine.shape}" for engine in (DJANGO_TASKS_Q, *PEERS, *ON_BROKERS)]
+    shapes = list(dict.fromkeys(shapes))
     head = ["# Figures", "", f"Taken with `{command}`. How: [README](../README.md).", ""]
     head += [f"- {name}: {value}" for name, value in facts.items()]
     path.parent.mkdir(parents=True, exist_ok=True)

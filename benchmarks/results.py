@@ -55,7 +55,7 @@ class Results:
         known = self._figures.setdefault(key, figure)
         known.values.append(value)
         repetition = len(known.values)
-        print(f"  #{repetition} {figure.engine:16} {figure.database:11} {figure.name:34} {show(value)} {figure.unit}")
+        print(f"  #{repetition} {figure.engine:26} {figure.database:21} {figure.name:34} {show(value)} {figure.unit}")
 
     def __iter__(self) -> Any:
         return iter(self._figures.values())

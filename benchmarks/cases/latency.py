@@ -9,7 +9,7 @@ from ..engines import Bench
 from . import Case, Scale, Value
 from .ledger import check_ledger, wait_until_empty, wait_until_started
 
-WANTED = {"sqlite": 15.0, "postgresql": 3.0}
+WANTED = {"sqlite": 15.0, "postgresql": 3.0, "redis": 1.0, "rabbitmq": 1.0}
 REST = 1.5
 """Seconds for which the workers have had nothing to do."""
 
@@ -26,7 +26,7 @@ def run(bench: Bench, scale: Scale) -> Iterator[Value]:
     check_ledger(bench, total)
     starts = bench.slots.starts[first:]
     waits = _milliseconds(times["began"], starts)
-    yield Value("p50", "ms", _percentile(waits, 50), wanted=WANTED[bench.vendor])
+    yield Value("p50", "ms", _percentile(waits, 50), wanted=WANTED.get(bench.engine.broker or bench.vendor))
     yield Value("p95", "ms", _percentile(waits, 95))
     yield Value("p99", "ms", _percentile(waits, 99))
     yield Value(

@@ -61,7 +61,7 @@ def run(bench: Bench, scale: Scale) -> Iterator[Value]:
 
 
 def _suits(engine: Engine, vendor: str) -> bool:
-    return vendor == "postgresql"
+    return vendor == "postgresql" and not engine.broker
 
 
 CASE = Case("statements", run, lambda scale, engine: scale.of(engine), _suits)

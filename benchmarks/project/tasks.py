@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from benchmarks.slots import Slots
-from django_tasks_q import actor
+from django_tasks_q import actor, get_broker
 from django_tasks_q import send_many as send_all
 
 SLOTS = Slots.from_environment()
@@ -22,6 +22,10 @@ def send(index: int) -> None:
 
 def send_many(indexes: Sequence[int]) -> None:
     send_all([noop.message(index) for index in indexes])
+
+
+def waiting() -> int:
+    return sum(counts.ready + counts.in_flight + counts.delayed for counts in get_broker().counts())
 
 
 def remember(records: int) -> None:

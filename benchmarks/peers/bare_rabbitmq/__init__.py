@@ -1,0 +1,1 @@
+"""What pika and the server allow, with nothing in between."""

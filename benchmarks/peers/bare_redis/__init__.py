@@ -1,0 +1,1 @@
+"""What redis-py and the server allow, with nothing in between."""

@@ -1,0 +1,1 @@
+"""Dramatiq without records, on Redis and RabbitMQ."""
