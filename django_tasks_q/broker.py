@@ -404,6 +404,28 @@ class Broker(ABC):
         for queue_name in list(self.queues):
             self.flush(queue_name)
 
+    # Waiting in rows
+
+    @property
+    def waits_in_rows(self) -> bool:
+        """Whether what is delayed or dead is in the waiting room; the keeper calls the two methods below then."""
+        return False
+
+    def take_in(self, limit: int) -> int:
+        """Carry up to ``limit`` messages that are to wait into the waiting room, each out of here once it is there.
+
+        Returns how many there were; any number of processes may do it at once. Raises BrokerConnectionError or
+        BrokerNotReady when the broker or the room cannot be used: what was on its way is where it was, or in both.
+        """
+        return 0
+
+    def release_due(self, limit: int) -> int:
+        """Publish up to ``limit`` messages whose time has come, each out of the waiting room once it is here.
+
+        Returns how many there were; otherwise as :meth:`take_in`.
+        """
+        return 0
+
     @property
     def journal(self) -> Journal | None:
         """Where events wait for the mirror; None where the broker writes the records itself, with the change."""
