@@ -271,6 +271,8 @@ def actor(
     """
 
     def decorate(fn: Callable[..., Any]) -> Any:
+        if isinstance(fn, Actor):
+            raise TypeError(f"{fn.actor_name} is an actor already; declare the function it runs, {fn.actor_name}.fn.")
         on = broker or get_broker()
         name = actor_name or fn.__name__
         if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():

@@ -165,7 +165,7 @@ def _leaf_error(path: list[str], value: Any) -> EncodeError:
     kind = type(value).__name__
     hint = "send obj.pk" if hasattr(value, "_meta") and hasattr(value, "pk") else _HINTS.get(kind)
     ending = f"; {hint}." if hint else "."
-    return EncodeError(f"{_join(path)} is a {kind}, which JSON cannot hold{ending}")
+    return EncodeError(f"{_join(path)} is of type {kind}, which JSON cannot hold{ending}")
 
 
 def _join(path: list[str]) -> str:

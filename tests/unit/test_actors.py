@@ -36,6 +36,13 @@ def test_an_actor_is_declared_bare_or_with_options(stub: StubBroker) -> None:
     assert bare.__doc__ == "Do it." and bare.__wrapped__ is work
 
 
+def test_an_actor_of_an_actor_is_refused(stub: StubBroker) -> None:
+    work_again = actor(work, broker=stub)
+
+    with pytest.raises(TypeError, match="work is an actor already"):
+        actor(work_again, broker=stub, actor_name="again")
+
+
 def test_calling_an_actor_runs_it_here_and_now(stub: StubBroker) -> None:
     assert actor(add, broker=stub)(1, c=10) == 13
     assert stub.counts()[0].ready == 0
@@ -170,7 +177,7 @@ def test_what_is_no_message_or_no_function_is_a_type_error_that_says_so(stub: St
 
 
 def test_an_argument_that_cannot_be_encoded_names_its_path_and_nothing_is_sent(stub: StubBroker) -> None:
-    with pytest.raises(EncodeError, match=r"args\[0\]\.user\.id is a set"):
+    with pytest.raises(EncodeError, match=r"args\[0\]\.user\.id is of type set"):
         actor(work, broker=stub).send({"user": {"id": {1}}})
 
     assert stub.counts()[0].ready == 0
