@@ -1,0 +1,10 @@
+"""Real processes, measured with nothing beside them."""
+
+from tests.support.fixtures import (  # noqa: F401 - pytest finds them here
+    ledger,
+    postgresql_template,
+    sqlite_template,
+    store,
+    trees,
+    vendor,
+)

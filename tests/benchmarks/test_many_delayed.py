@@ -1,0 +1,87 @@
+"""A hundred thousand messages that are due tomorrow are in nobody's way: no memory, no wait, no slower start."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from django_tasks_q import Message
+from testproject import misbehave
+from tests.support.fixtures import BOTH
+from tests.support.ledger import Ledger
+from tests.support.runworkers import Tree, Trees
+from tests.support.stores import Store
+from tests.support.waiting import until
+
+MANY = 100_000
+A_DAY = 86_400_000
+MOST_MEMORY = 5 * 1024
+"""KiB by which one worker process may grow."""
+
+LATEST = 0.5
+"""Seconds after its time at which a delayed message has started."""
+
+SLOWER = 1.2
+BOOTS = 3
+
+pytestmark = [pytest.mark.slow, pytest.mark.lifecycle, pytest.mark.timeout(180)]
+
+
+@BOTH
+def test_what_is_due_tomorrow_costs_nothing_today(store: Store, trees: Trees, ledger: Ledger) -> None:
+    # Given the time that an empty store takes, and workers that have run something
+    empty = median(_first_task(store, trees, ledger) for _ in range(BOOTS))
+    tree = trees.start("-p", "2")
+    _run_one(store, ledger)
+    before = _memory(tree)
+
+    # When very many messages are sent that are due in a day, and one that is due in a second
+    store.send(_noop(delay=A_DAY) for _ in range(MANY))
+    time.sleep(2)  # whoever wanted to fetch them has begun
+    began = ledger.now()
+    (soon,) = store.send([_noop(delay=1_000)])
+
+    # Then that one is on time, no worker has grown, and a start takes no longer than before
+    until(lambda: soon in ledger.started(), 10, tree.story)
+    waited = ledger.runs()[soon][0].start - began
+    grown = {pid: kib - before[pid] for pid, kib in _memory(tree).items()}
+    assert tree.stop() == 0
+    full = median(_first_task(store, trees, ledger) for _ in range(BOOTS))
+    print(f"started after {waited:.2f} s; workers grew by {grown} KiB; first task {full:.2f} s, empty {empty:.2f} s")
+    assert 1.0 <= waited < 1.0 + LATEST
+    assert max(grown.values()) < MOST_MEMORY
+    assert full <= SLOWER * empty
+
+
+def _noop(**options: int) -> Message[None]:
+    return misbehave.noop.message_with_options(**options)
+
+
+def _first_task(store: Store, trees: Trees, ledger: Ledger) -> float:
+    """Seconds from the launch of the workers to the start of a task that was there before."""
+    (sent,) = store.send([_noop()])
+    began = ledger.now()
+    tree = trees.start("-p", "2", wait=False)
+    until(lambda: sent in ledger.started(), 20, tree.story)
+    took = ledger.runs()[sent][0].start - began
+    tree.wait_ready()
+    assert tree.stop() == 0
+    return took
+
+
+def _run_one(store: Store, ledger: Ledger) -> None:
+    (sent,) = store.send([_noop()])
+    until(lambda: sent in ledger.completed(), 10)
+
+
+def _memory(tree: Tree) -> dict[int, int]:
+    """What each worker process has of its own, in KiB."""
+    return {pid: _private(pid) for pid in tree.workers}
+
+
+def _private(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Dirty", "Swap:")))
