@@ -39,7 +39,8 @@ DEFAULTS: dict[str, Any] = {
 }
 """Durations are milliseconds. ``PROCESSES`` None: one for each CPU. ``MIDDLEWARE`` None: the default stack.
 
-``RATE_LIMITS_URL`` None: the broker's store. ``NAMESPACE`` begins the names of everything in Redis and RabbitMQ.
+``RATE_LIMITS_URL`` None: the database broker's own database, memory for a broker in memory, else the database of the
+records. ``NAMESPACE`` begins the names of everything in Redis and RabbitMQ.
 """
 
 RECORDS: dict[str, Any] = {
@@ -113,6 +114,9 @@ _RULES: dict[str, Rule] = {
 }
 """A wrong value would show only in a worker, as a traceback. The default itself, such as None, is always right."""
 
+_SECRET = ("BROKER_URL", "BROKER_OPTIONS", "RATE_LIMITS_URL")
+"""What may hold a password, and is never repeated."""
+
 _RECORDS_RULES: dict[str, Rule] = {
     "ENABLED": _SWITCH,
     "DATABASE": (lambda value: isinstance(value, str), "is an alias of DATABASES"),
@@ -175,7 +179,11 @@ def _problems(
             continue
         is_right, words = rules[key]
         if value[key] is not defaults[key] and not is_right(value[key]):
-            yield f"{name.format(key)} {words}: {value[key]!r:.200}"
+            yield f"{name.format(key)} {words}: {_shown(key, value[key])}"
+
+
+def _shown(key: str, value: Any) -> str:
+    return f"a {type(value).__name__}" if key in _SECRET else f"{value!r:.200}"
 
 
 def load(path: str, key: str) -> Any:

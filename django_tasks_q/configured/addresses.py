@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.utils import load_backend
 
 from .. import conf
 from ..conf import WrongSetting
 from ..errors import did_you_mean
-
-REDIS = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-RABBITMQ = ("amqp", "amqps")
+from .servers import RABBITMQ, REDIS, check_client, check_server_url, split
 
 BROKERS = {
     "database": "django_tasks_q.brokers.database.from_url",
@@ -35,12 +31,15 @@ VENDORS = ("postgresql", "sqlite")
 
 
 def check_broker_url() -> str:
-    """The scheme of ``BROKER_URL``. WrongSetting when no broker is meant by it, or a database that cannot be one."""
+    """The scheme of ``BROKER_URL``. WrongSetting when no broker is meant by it, or one that cannot be used."""
     url = conf.get("BROKER_URL")
     scheme = check_scheme(url, "BROKER_URL", list(BROKERS))
     if scheme == "database":
-        alias = urlsplit(url).netloc or DEFAULT_DB_ALIAS
+        alias = split(url, "BROKER_URL").netloc or DEFAULT_DB_ALIAS
         _check_alias(alias, "BROKER_URL")
+    elif scheme in NAMESPACED:
+        check_server_url(url, "BROKER_URL")
+        check_client(scheme, "BROKER_URL")
     return scheme
 
 
@@ -50,7 +49,7 @@ def check_records_database() -> None:
     if alias is None:
         return
     _check_alias(alias, 'RECORDS["DATABASE"]')
-    url = urlsplit(conf.get("BROKER_URL"))
+    url = split(conf.get("BROKER_URL"), "BROKER_URL")
     if url.scheme == "database" and alias != (url.netloc or DEFAULT_DB_ALIAS):
         raise WrongSetting(
             f'{conf.NAME}: RECORDS["DATABASE"] is {alias!r}, but the broker writes the records itself, in '
@@ -64,12 +63,12 @@ def check_rate_limits_url() -> None:
     """WrongSetting when ``RATE_LIMITS_URL`` names no store."""
     url = conf.get("RATE_LIMITS_URL")
     if url is not None and check_scheme(url, "RATE_LIMITS_URL", list(RATE_LIMITS)) == "database":
-        _check_alias(urlsplit(url).netloc or DEFAULT_DB_ALIAS, "RATE_LIMITS_URL")
+        _check_alias(split(url, "RATE_LIMITS_URL").netloc or DEFAULT_DB_ALIAS, "RATE_LIMITS_URL")
 
 
 def check_scheme(url: str, key: str, known: list[str]) -> str:
     """The scheme of a URL that is the value of ``key``. WrongSetting when it is not ``known``."""
-    scheme = urlsplit(url).scheme
+    scheme = split(url, key).scheme
     if scheme not in known:
         names = ", ".join(f"{name}://" for name in known)
         raise WrongSetting(

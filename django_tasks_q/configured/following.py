@@ -16,7 +16,7 @@ from ..message import get_encoder, set_encoder
 from .named import make_encoder
 from .store import give_settings, make_broker
 
-_MAKE_ANOTHER = ("BROKER_URL", "BROKER_OPTIONS", "MIDDLEWARE")
+_MAKE_ANOTHER = ("BROKER_URL", "BROKER_OPTIONS", "NAMESPACE", "MIDDLEWARE")
 """Settings that another broker must be made for; the others are put onto the one that is there."""
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .. import conf
 from ..actor import check_actor_options
 from ..broker import Broker
@@ -34,9 +37,20 @@ def open_store(middleware: list[Middleware]) -> Broker:
         broker: Broker = conf.load(BROKERS[scheme], "BROKER_URL")(conf.get("BROKER_URL"), middleware, **options)
     except TypeError as error:
         raise WrongSetting(
-            f"{conf.NAME}: BROKER_OPTIONS {options!r:.200} do not fit a broker of {scheme}://: {error}", "E011"
+            f"{conf.NAME}: BROKER_OPTIONS do not fit a broker of {scheme}://: {error}", "E011", _names(options)
+        ) from error
+    except ValueError as error:
+        raise WrongSetting(
+            f"{conf.NAME}: BROKER_URL or BROKER_OPTIONS do not fit a broker of {scheme}://: {error}",
+            "E011",
+            _names(options),
         ) from error
     return broker
+
+
+def _names(options: Mapping[str, Any]) -> str:
+    """What there is; a value may be a password."""
+    return f"BROKER_OPTIONS has {', '.join(map(repr, options)) or 'nothing'}."
 
 
 def give_settings(broker: Broker) -> None:

@@ -83,7 +83,7 @@ _factory: Callable[[], RateLimiterBackend] | None = None
 
 
 def get_rate_limiter_backend() -> RateLimiterBackend:
-    """The backend that the settings describe: ``RATE_LIMITS_URL``, else the broker's store.
+    """The backend that the settings describe: ``RATE_LIMITS_URL``, else the one that fits the broker.
 
     RuntimeError without Django.
     """

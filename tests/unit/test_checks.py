@@ -23,6 +23,7 @@ from django_tasks_q import Middleware, actor, checks, get_broker, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.checks import databases as database_checks
+from django_tasks_q.configured import addresses
 from django_tasks_q.models import WorkerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,21 @@ def test_each_entry_of_the_page_says_what_it_means_and_what_to_do() -> None:
 # Settings that cannot be used
 
 
+@pytest.fixture
+def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """URLs of servers make a broker in memory."""
+    for scheme in addresses.NAMESPACED:
+        monkeypatch.setitem(addresses.BROKERS, scheme, f"{HERE}.a_broker_of")
+
+
+def a_broker_of(url: str, middleware: Any, *, namespace: str, heads: int = 1, colour: str = "") -> StubBroker:
+    if heads < 1:
+        raise ValueError(f"heads is at least 1, not {heads}")
+    broker = StubBroker(middleware)
+    vars(broker)["made_of"] = (url, namespace, heads)
+    return broker
+
+
 class Demanding(Middleware):
     def __init__(self, address: str) -> None:
         self.address = address
@@ -86,7 +102,7 @@ HERE = "tests.unit.test_checks"
         ({"SWITCH_INTERVAL": 0}, "E001", "SWITCH_INTERVAL is seconds, above 0"),
         ({"AUTODISCOVER": "tasks"}, "E001", "is a list of module names"),
         ({"MIDDLEWARE": "a.b.C"}, "E001", "MIDDLEWARE is a list of dotted paths"),
-        ({"BROKER_URL": None}, "E001", "BROKER_URL is text: None"),
+        ({"BROKER_URL": None}, "E001", "BROKER_URL is text: a NoneType"),
         ({"BROKER_URL": "databse://default"}, "E001", "Did you mean 'database'?"),
         ({"RATE_LIMITS_URL": "nowhere://"}, "E001", "RATE_LIMITS_URL begins with 'nowhere://'"),
         ({"RECORDS": {"DATABASE": "postgresql"}}, "E006", "the broker writes the records itself, in 'default'"),
@@ -123,6 +139,104 @@ def test_a_setting_that_cannot_be_used_is_said_once_and_raised_by_whoever_uses_t
         assert words in found.msg
         with pytest.raises(ImproperlyConfigured, match=re.escape(found.msg)):
             get_broker().check_ready()
+
+
+@pytest.mark.parametrize(
+    ("url", "words", "hint"),
+    [
+        ("redis://", "BROKER_URL, redis://…, names no host", "redis://localhost:6379/0"),
+        ("redis:///1", "names no host", "redis://localhost:6379/0"),
+        ("amqp://", "names no host", "amqp://guest:guest@localhost:5672/"),
+        ("amqp://:secret@:5672", "names no host", "amqp://"),
+        ("redis://host:637x9/0", "has a port that is none: '637x9'", "from 1 to 65535"),
+        ("redis://host:65536", "has a port that is none: '65536'", ""),
+        ("amqp://one:5672,two:/", "has a port that is none: ''", ""),
+        ("amqp://one:5672;amqp://two:0/", "has a port that is none: '0'", ""),
+        ("redis://[::1]:x", "has a port that is none: 'x'", ""),
+        ("redis://host/orders", "names a database that is none: 'orders'", "a number, as in /0"),
+        ("redis://host/-1", "names a database that is none: '-1'", ""),
+        ("redis+sentinel://one,two/mymaster/x", "names a database that is none: 'x'", ""),
+        ("redis+cluster://one:6379,two/2", "names database 2", "only database 0"),
+        ("redis://[::1:6379", "is no URL: Invalid IPv6 URL", ""),
+        ("redis://:secret/secret@host", "has an @ behind its hosts", "%2F"),
+        ("amqp://me:sec#secret@host", "has an @ behind its hosts", "%23"),
+    ],
+)
+def test_a_url_that_no_server_could_have_is_named_before_anybody_connects_and_never_with_its_password(
+    url: str, words: str, hint: str, no_servers: None
+) -> None:
+    (found,) = check_settings({"BROKER_URL": url})
+
+    assert found.id == "django_tasks_q.E015"
+    assert words in found.msg
+    assert hint in (found.hint or "")
+    assert "secret" not in found.msg
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "rediss://me:p%2Fw@cache.example.org:6380/3?health_check_interval=5",
+        "redis://:a;b,c@[::1]:6379/0",
+        "redis+sentinel://one:26379,two:26379,three/mymaster/0",
+        "redis+cluster://one:7000,two:7001/0",
+        "amqp://guest:guest@localhost:5672/%2F",
+        "amqps://one,two:5671/orders",
+        "amqp://one/a;amqp://two/a",
+    ],
+)
+def test_a_url_that_a_server_could_have_is_taken_as_it_is_with_namespace_and_options(
+    url: str, no_servers: None
+) -> None:
+    settings = {"BROKER_URL": url, "BROKER_OPTIONS": {"heads": 3}, "NAMESPACE": "shop"}
+    with override_settings(DJANGO_TASKS_Q=settings):
+        assert checks.check_settings(None) == []
+        assert vars(get_broker())["made_of"] == (url, "shop", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"password": "secret"}, "unexpected keyword argument 'password'"),
+        ({"heads": 0, "colour": "secret"}, "heads is at least 1, not 0"),
+    ],
+)
+def test_options_that_the_broker_refuses_are_told_by_name_and_never_by_value(
+    options: dict[str, Any], words: str, no_servers: None
+) -> None:
+    (found,) = check_settings({"BROKER_URL": "redis://:secret@host", "BROKER_OPTIONS": options})
+
+    assert found.id == "django_tasks_q.E011"
+    assert words in found.msg
+    assert all(name in str(found.hint) for name in options)
+    assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [
+        ("redis://host", "redis", "redis"),
+        ("rediss+sentinel://host/main", "redis", "redis"),
+        ("amqps://host", "pika", "rabbitmq"),
+    ],
+)
+def test_a_client_library_that_is_not_installed_is_named_with_what_installs_it(
+    url: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+
+    (found,) = check_settings({"BROKER_URL": url})
+
+    assert found.id == "django_tasks_q.E016"
+    assert f"needs the package {module!r}" in found.msg
+    assert found.hint == f'pip install "django-tasks-q[{extra}]"'
+
+
+def test_values_that_may_hold_a_password_are_not_repeated() -> None:
+    for key in ("BROKER_URL", "BROKER_OPTIONS", "RATE_LIMITS_URL"):
+        (found,) = check_settings({key: [b"secret"]})
+        assert "secret" not in str(found)
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

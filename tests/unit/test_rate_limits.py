@@ -16,6 +16,7 @@ from django.test import override_settings
 from django_tasks_q import BrokerConnectionError, Message, Worker, actor, clock, rate_limits, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.capabilities import Capabilities
 from django_tasks_q.context import Running, enter, leave
 from django_tasks_q.keeper.mutexes import Mutexes
 from django_tasks_q.rate_limits import ConcurrentRateLimiter, backend, get_rate_limiter_backend
@@ -371,6 +372,20 @@ def test_the_backend_is_the_brokers_store_unless_the_settings_name_another(no_br
     with override_settings(DJANGO_TASKS_Q={"RATE_LIMITS_URL": "database://default"}):
         found = get_rate_limiter_backend()
         assert isinstance(found, DatabaseBackend) and found.using == "default"
+
+
+class Elsewhere(StubBroker):
+    """Looks like a broker on a server of its own."""
+
+    capabilities = Capabilities()
+
+
+def test_with_a_broker_on_a_server_of_its_own_the_backend_is_the_database_of_the_records(no_broker: None) -> None:
+    set_broker(Elsewhere())
+
+    assert get_rate_limiter_backend().address == "database://default"
+    with override_settings(DJANGO_TASKS_Q={"BROKER_URL": "stub://", "RECORDS": {"DATABASE": "postgresql"}}):
+        assert get_rate_limiter_backend().address == "database://postgresql"
 
 
 @pytest.mark.parametrize(("url", "words"), [("databse://default", "database"), ("database://nowhere", "nowhere")])

@@ -195,6 +195,14 @@ def test_overridings_inside_each_other_come_back_one_by_one(own: Broker, work: A
     assert (get_broker(), work.broker) == (own, own)
 
 
+def test_another_namespace_makes_another_broker(own: Broker, work: Actor[Any, Any]) -> None:
+    with override_settings(DJANGO_TASKS_Q={"BROKER_URL": "stub://"}):
+        outer = get_broker()
+        with override_settings(DJANGO_TASKS_Q={"BROKER_URL": "stub://", "NAMESPACE": "other"}):
+            assert get_broker() is not outer
+        assert (get_broker(), work.broker) == (outer, outer)
+
+
 def test_actors_of_modules_that_were_imported_meanwhile_come_along_and_those_of_a_test_do_not(own: Broker) -> None:
     def of_a_test() -> None: ...
 
