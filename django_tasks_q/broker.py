@@ -97,6 +97,8 @@ class Broker(ABC):
     """Milliseconds after which a send gives up on a broker that cannot be reached."""
     journal_max_bytes: int = 268_435_456
     """The journal's budget, on brokers that keep one."""
+    delivery_timeout: int | None = None
+    """Milliseconds after which the server takes back what a worker still runs; None: it never does."""
 
     def __init__(self, middleware: Iterable[Middleware] | None = None) -> None:
         self.logger = get_logger(type(self).__module__, type(self).__name__)
@@ -438,6 +440,13 @@ class Broker(ABC):
 
     def check_ready(self) -> None:
         """Raise BrokerNotReady or BrokerConnectionError with the next step in words when messages cannot travel."""
+
+    def risks(self) -> list[str]:
+        """How the server is set up so that it may lose or stop messages: a sentence for each, with what to do.
+
+        It asks the server; errors as :meth:`check_ready`.
+        """
+        return []
 
     def forget_settings(self) -> None:
         """Forget what was derived from ``recording`` and the other values of the settings: they have changed."""
