@@ -6,6 +6,7 @@ from django.core.checks import Tags, register
 
 from .actors import check_actors
 from .databases import check_databases, check_engines
+from .servers import check_server
 from .settings import check_settings, check_values
 from .workers import check_broker_is_shared, check_workers
 
@@ -14,6 +15,7 @@ __all__ = [
     "check_broker_is_shared",
     "check_databases",
     "check_engines",
+    "check_server",
     "check_settings",
     "check_values",
     "check_workers",
@@ -27,3 +29,4 @@ def register_checks() -> None:
     register(check_databases, Tags.database)
     register(check_broker_is_shared, deploy=True)
     register(check_workers, Tags.database, deploy=True)
+    register(check_server, Tags.database, deploy=True)

@@ -33,7 +33,7 @@ SECOND, HOUR = 1_000, 3_600_000
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E001, E005 to E012: the settings cannot be used."""
+    """E001, E005 to E012, E015, E016: the settings cannot be used."""
     found: list[CheckMessage] = [error("E001", text, _HINT) for text in conf.problems()]
     if found:
         return found

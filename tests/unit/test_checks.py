@@ -19,7 +19,7 @@ from django.db import connections
 from django.test import override_settings
 from django.utils import timezone
 
-from django_tasks_q import Middleware, actor, checks, get_broker, set_broker
+from django_tasks_q import BrokerConnectionError, Middleware, actor, checks, get_broker, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.checks import databases as database_checks
@@ -406,6 +406,104 @@ def test_a_limit_of_an_actor_that_makes_no_sense_is_a_warning(
     assert numbers([found]) == ["W007"]
     assert "'odd'" in found.msg
     assert words in found.msg
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"time_limit": 1_800_001}, "time_limit is 1800001 ms, but the server takes back"),
+        ({"time_limit": float("inf")}, "it has no time limit, but the server takes back"),
+        ({"time_limit": 1_800_000}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_time_limit_that_the_server_cuts_short_is_a_warning(
+    options: dict[str, Any], words: str, stub: StubBroker
+) -> None:
+    actor(broker=stub, actor_name="long", **options)(print)
+    set_broker(stub)
+    assert checks.check_actors(None) == []
+
+    stub.delivery_timeout = 1_800_000
+    found = checks.check_actors(None)
+
+    assert numbers(found) == (["W013"] if words else [])
+    assert all(words in message.msg for message in found)
+
+
+def test_without_a_limit_for_all_an_actor_that_has_none_is_cut_short() -> None:
+    broker = StubBroker(middleware=[])
+    broker.delivery_timeout = 1_800_000
+    actor(broker=broker, actor_name="endless")(print)
+    set_broker(broker)
+
+    assert numbers(checks.check_actors(None)) == ["W013"]
+
+
+# Servers
+
+
+class Server(StubBroker):
+    """A broker on a server that may be away, or set up badly."""
+
+    is_away = False
+    asked = 0
+
+    @property
+    def address(self) -> str:
+        return "redis://cache:6379/0"
+
+    def check_ready(self) -> None:
+        self.asked += 1
+        if self.is_away:
+            raise BrokerConnectionError("connection refused")
+
+    def risks(self) -> list[str]:
+        return ["maxmemory-policy is allkeys-lru, so messages are evicted; set noeviction.", "Nothing is kept on disk."]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    broker = Server()
+    set_broker(broker)
+    yield broker
+    broker.close()
+
+
+def test_each_risk_of_the_server_is_a_warning(server: Server) -> None:
+    first, second = checks.check_server(None, databases=["default"])
+
+    assert numbers([first, second]) == ["W012"] * 2
+    assert first.msg.startswith("The broker, redis://cache:6379/0: maxmemory-policy is allkeys-lru")
+    assert "docs/brokers.md" in str(second.hint)
+
+
+def test_a_server_that_is_away_is_an_error_and_no_traceback(server: Server) -> None:
+    server.is_away = True
+
+    (found,) = checks.check_server(None, databases=["default"])
+
+    assert numbers([found]) == ["E017"]
+    assert found.msg == "The broker, redis://cache:6379/0, does not answer: connection refused"
+
+
+@pytest.mark.django_db
+def test_a_server_is_only_asked_when_a_deployment_with_its_connections_is_checked(server: Server) -> None:
+    run_checks()
+    run_checks(include_deployment_checks=True)
+    run_checks(databases=["default"], tags=["database"])
+    assert checks.check_server(None) == []
+    assert server.asked == 0
+
+    found = run_checks(databases=["default"], tags=["database"], include_deployment_checks=True)
+    assert server.asked == 1
+    assert "W012" in numbers(found)
+
+
+def test_a_database_is_not_asked_twice(django_db_blocker: Any) -> None:
+    set_broker(DatabaseBroker(using="default"))
+
+    assert checks.check_server(None, databases=["default"]) == []
 
 
 # Databases
