@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 from ..errors import BrokerError
 from ..models import BulkOperation
 from ..operations import bulk
-from . import permissions, presentation
+from . import permissions, presentation, reach
 from .deeds import DEEDS, tell_of_trouble
 from .everything import conditions
 from .read_only import ReadOnlyAdmin, records_alias
@@ -76,6 +76,7 @@ class BulkOperationAdmin(Base):
         permissions.require(request, permissions.VIEW, DEEDS[operation.action].permission)
         wants_json = "application/json" in request.headers.get("Accept", "")
         try:
+            reach.require_answer()
             operation = bulk.step(operation.pk)
         except BrokerError as error:
             if wants_json:

@@ -15,7 +15,7 @@ from ..errors import BrokerError
 from ..operations import repair
 from ..operations.repair import Tally
 from ..states import State
-from . import audit, permissions, presentation
+from . import audit, permissions, presentation, reach
 
 WAITING = frozenset({State.ENQUEUED, State.DELAYED, State.RETRYING})
 
@@ -62,6 +62,7 @@ DEEDS = {
 def carry_out(request: HttpRequest, deed: Deed, ids: list[str]) -> Tally:
     """Do it, log it, and tell the person how it went; trouble with the broker is told as well."""
     try:
+        reach.require_answer()
         tally = audit.carry_out(request, deed.act, ids, str(deed.logged))
     except BrokerError as error:
         tell_of_trouble(request, error)

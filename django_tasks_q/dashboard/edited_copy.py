@@ -18,7 +18,7 @@ from ..errors import BrokerError, DecodeError, EncodeError
 from ..message import Message
 from ..models import MessageRecord
 from ..operations import repair
-from . import audit, presentation
+from . import audit, presentation, reach
 from .deeds import tell_of_trouble
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class EditedCopy:
         if request.method not in ("GET", "HEAD", "POST"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         try:
+            reach.require_answer()
             message = repair.original(self._record.pk)
         except (DecodeError, BrokerError) as error:
             tell_of_trouble(request, error)

@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy
 from ..errors import BrokerError
 from ..models import QueueState, WaitingMessage, WorkerProcess
 from ..operations.stats import stats
-from . import presentation, rows
-from .read_only import ReadOnlyAdmin
+from . import presentation, reach, rows
+from .read_only import ReadOnlyAdmin, broker_trouble
 from .standing import all_workers
 
 if TYPE_CHECKING:
@@ -36,10 +36,18 @@ class QueueAdmin(QueueBase):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         trouble, queues = "", []
         try:
-            queues = [rows.queue_row(queue) for queue in stats().queues]
+            queues = [rows.queue_row(queue) for queue in stats(reach.PATIENCE).queues]
         except BrokerError as error:
             trouble = presentation.short(str(error), 300)
-        return self.render(request, "queues.html", title=_("Queues"), is_list=True, queues=queues, trouble=trouble)
+        return self.render(
+            request,
+            "queues.html",
+            title=_("Queues"),
+            is_list=True,
+            queues=queues,
+            trouble=trouble,
+            broker_trouble="" if trouble else broker_trouble(),
+        )
 
 
 class WorkerAdmin(WorkerBase):

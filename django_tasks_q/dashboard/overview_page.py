@@ -49,6 +49,7 @@ class OverviewAdmin(Base):
             is_list=True,
             refresh=REFRESH,
             data_url=self.address("data"),
+            broker_trouble="",  # one of the warnings, which the script refreshes
             **self._data(),
         )
 

@@ -20,7 +20,7 @@ from ..broker import get_broker
 from ..errors import BrokerError
 from ..logging import get_logger
 from ..sql import Database
-from . import permissions, presentation
+from . import permissions, presentation, reach
 from .navigation import navigation
 from .paginator import CappedPaginator
 
@@ -136,6 +136,7 @@ class ReadOnlyAdmin(Base[M]):
             "opts": self.opts,
             "media": self.media,
             "navigation": navigation(request, self.admin_site, self.model),
+            "broker_trouble": broker_trouble(),
         }
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -143,9 +144,16 @@ class ReadOnlyAdmin(Base[M]):
             "title": str(self.opts.verbose_name_plural).capitalize(),
             "navigation": navigation(request, self.admin_site, self.model),
             "nothing_here": _("Nothing here."),
+            "broker_trouble": broker_trouble(),
             **(extra_context or {}),
         }
         return super().changelist_view(request, context)
+
+
+def broker_trouble() -> str:
+    """What a page says on top when the broker is away."""
+    error = reach.trouble()
+    return _("The broker cannot be reached: %(error)s") % {"error": presentation.short(error, 300)} if error else ""
 
 
 def _in_words(error: Exception) -> BrokerError:

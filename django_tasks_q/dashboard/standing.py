@@ -15,6 +15,7 @@ from ..models import MessageRecord, ServiceLease, WaitingMessage, WorkerProcess
 from ..operations.filters import Filter
 from ..operations.stats import FRESH, QueueStats, Stats, live_workers, stats
 from ..states import State
+from . import reach
 from .read_only import records_alias
 
 MOST_WORKERS = 100
@@ -67,8 +68,9 @@ def standing() -> Standing:
 
 def _stats() -> tuple[Stats | None, str]:
     try:
+        reach.require_answer()
         catch_up_alone()
-        return stats(), ""
+        return stats(reach.PATIENCE), ""
     except BrokerError as error:
         return None, str(error)
 
@@ -97,7 +99,10 @@ def _retired() -> int:
 
 
 def catch_up_alone() -> None:
-    """Bring the records up to date for a page, where the broker keeps a journal and no keeper reads it."""
+    """Bring the records up to date for a page, where the broker keeps a journal and no keeper reads it.
+
+    Where the broker is away the page shows what was recorded before, and says so.
+    """
     broker = get_broker()
-    if broker.journal is not None and not live_workers():
+    if broker.journal is not None and not live_workers() and not reach.trouble():
         catch_up(broker)

@@ -15,9 +15,11 @@ from ..broker import Broker, get_broker
 from ..deliveries import QueueCounts
 from ..dialect import dialect, moment, now_ms
 from ..errors import BrokerError
+from ..keeper.mirror_service import mirror_lag_ms
 from ..models import MessageRecord, QueueState, WorkerProcess
 from ..sql import Database
 from ..waiting import WaitingRows
+from .asking import ask
 from .queue_counts import CAP, live_counts
 
 FRESH = timedelta(seconds=15)
@@ -61,24 +63,25 @@ class Stats(msgspec.Struct, frozen=True):
         return dict(msgspec.to_builtins(self))
 
 
-def stats() -> Stats:
+def stats(patience: float | None = None) -> Stats:
     """How everything stands.
 
     A queue's numbers are those of its last count where that is fresh; else they are counted now, no further than
     :data:`~.queue_counts.CAP` for each place. ``per_minute`` is found among the youngest records and those that stand
     where the lines are being worked off, so of a queue of old delayed messages it may miss some.
 
-    Raises BrokerConnectionError or BrokerNotReady.
+    Raises BrokerConnectionError, after ``patience`` seconds at the latest (see :func:`~.asking.ask`), or
+    BrokerNotReady.
     """
     broker = get_broker()
     database = Database(records_database.alias(broker))
     now = now_ms(database)
     states = {state.queue_name: state for state in QueueState.objects.using(database.alias)}
-    counts = _counts(broker, states, clock.as_datetime(now))
+    counts = _counts(broker, states, clock.as_datetime(now), patience)
     workers = _workers_since(database, clock.as_datetime(now) - FRESH)
     finished = _finished(database, now, [count.oldest_ms for count in counts])
     queues = [_queue(count, states.get(count.queue_name), workers, finished) for count in counts]
-    return Stats(queues, len(workers), _outbox(), _mirror_lag(broker))
+    return Stats(queues, len(workers), _outbox(), ask(broker, lambda: mirror_lag_ms(broker), patience))
 
 
 def live_workers() -> list[WorkerProcess]:
@@ -112,7 +115,7 @@ def _queue(
     )
 
 
-def _counts(broker: Broker, states: dict[str, QueueState], now: datetime) -> list[QueueCounts]:
+def _counts(broker: Broker, states: dict[str, QueueState], now: datetime, patience: float | None) -> list[QueueCounts]:
     fresh = {
         name: _last_count(state, now)
         for name, state in states.items()
@@ -121,7 +124,7 @@ def _counts(broker: Broker, states: dict[str, QueueState], now: datetime) -> lis
     if fresh and fresh.keys() >= broker.queues.keys():
         live = {}
     else:
-        live = {count.queue_name: count for count in live_counts(broker)}
+        live = {count.queue_name: count for count in ask(broker, lambda: live_counts(broker), patience)}
     known = {name: QueueCounts(name) for name in states} | live | fresh
     return [known[name] for name in sorted(known)]
 
@@ -160,8 +163,3 @@ def _outbox() -> int:
         except BrokerError:
             continue  # no table there, or no database: nothing of ours can wait in it
     return total
-
-
-def _mirror_lag(broker: Broker) -> int:
-    journal = broker.journal
-    return 0 if journal is None else max((journal.backlog(name).lag_ms for name in journal.partitions()), default=0)

@@ -114,7 +114,7 @@ def test_messages_that_nobody_relays_are_told_of(admin: Client, broker: Database
 def test_a_broker_that_cannot_be_reached_is_a_warning_and_no_error_page(
     admin: Client, broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away() -> None:
+    def away(patience: float) -> None:
         raise BrokerConnectionError("nobody at 10.0.0.7")
 
     monkeypatch.setattr(standing, "stats", away)
