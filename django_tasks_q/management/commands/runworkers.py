@@ -11,17 +11,22 @@ from typing import Any, NoReturn
 import msgspec
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseTrouble
 from django.db import connections
 
 from django_tasks_q import __version__, conf, get_broker
 from django_tasks_q.durations import parse_milliseconds, parse_seconds
 from django_tasks_q.errors import BrokerConnectionError, BrokerNotReady, ProcessesFailed, did_you_mean
+from django_tasks_q.logging import get_logger
+from django_tasks_q.operations.readiness import check_records
 from django_tasks_q.supervisor import Options, Supervisor, handle, launch
 from django_tasks_q.supervisor.boot import wait_for_broker
 from django_tasks_q.supervisor.channel import Channel
 from django_tasks_q.supervisor.generation import Generation
 from django_tasks_q.supervisor.logs import configure
 from django_tasks_q.supervisor.supervisor import say
+
+logger = get_logger(__name__)
 
 ARGUMENTS, UNREACHABLE = 2, 3
 MOST = 1024
@@ -106,13 +111,21 @@ class Command(BaseCommand):
             )
         wait_for_broker(options.wait_for_broker / 1000)
         if handle.ENVIRONMENT not in os.environ:
-            self.check_migrations()  # says which are not applied; only missing tables of our own stop us
+            self._check_tables()
         close_connections()
         channel = os.environ.pop(handle.ENVIRONMENT, None)
         if channel is not None:
             return _run_generation(options, Channel.from_descriptor(int(channel)))
         greet(options)
         return Supervisor(options, lambda theirs: _run_generation(options, theirs), say).run()
+
+    def _check_tables(self) -> None:
+        """Only missing tables of our own stop us: while the database is away, messages run and events wait."""
+        try:
+            check_records(get_broker())
+            self.check_migrations()  # says which are not applied
+        except (BrokerConnectionError, DatabaseTrouble) as error:
+            logger.warning("Nothing is recorded until the database can be reached: %s", str(error).strip())
 
     def _options(self, given: dict[str, Any]) -> Options:
         watch = given["watch"]
