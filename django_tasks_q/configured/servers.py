@@ -16,6 +16,10 @@ _CLIENTS = {**dict.fromkeys(REDIS, ("redis", "redis")), **dict.fromkeys(RABBITMQ
 """By scheme: the module of the client library, and the extra of ours that installs it."""
 
 _EXAMPLES = {"redis": "redis://localhost:6379/0", "pika": "amqp://guest:guest@localhost:5672/"}
+_SEVERAL = {
+    "redis": "redis+sentinel://one,two,three/service or redis+cluster://one,two,three",
+    "pika": "Several URLs: amqp://one/;amqp://two/",
+}
 _NEXT_URL = re.compile(r";(?=amqps?://)")
 
 
@@ -41,12 +45,15 @@ def check_client(scheme: str, key: str) -> None:
 def check_server_url(url: str, key: str) -> None:
     """WrongSetting when the value of ``key`` names no host, no port or no database that a server could have.
 
-    Several hosts are separated by commas; RabbitMQ's also as several URLs, separated by semicolons.
+    Several sentinels or nodes of a Redis Cluster are separated by commas; of RabbitMQ several URLs by semicolons.
     """
     for one in _NEXT_URL.split(url):
         parts = split(one, key)
         _check_quoting(parts, key)
-        for host in parts.netloc.rpartition("@")[2].split(","):
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        if len(hosts) > 1 and "+" not in parts.scheme:
+            raise _wrong(key, parts.scheme, "names several hosts", _SEVERAL[_CLIENTS[parts.scheme][0]])
+        for host in hosts:
             _check_host(host, parts.scheme, key)
         if parts.scheme in REDIS:
             _check_redis_path(parts, key)
