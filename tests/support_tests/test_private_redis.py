@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import redis
@@ -56,7 +57,7 @@ def test_a_server_is_gone_when_its_test_is_over_even_a_suspended_one() -> None:
     assert not is_alive(server.pid)
 
 
-def test_a_server_is_gone_when_the_test_run_was_killed() -> None:
+def test_a_server_is_gone_when_the_test_run_was_killed(tmp_path: Path) -> None:
     program = """if True:
         import time
         from tests.support.private_redis import PrivateRedis
@@ -64,8 +65,8 @@ def test_a_server_is_gone_when_the_test_run_was_killed() -> None:
             print(server.pid, flush=True)
             time.sleep(60)
     """
-    run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    with run:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         pid = int(run.stdout.readline())
         assert is_alive(pid)
