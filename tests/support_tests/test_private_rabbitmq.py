@@ -98,7 +98,7 @@ def test_nothing_is_left_when_the_test_run_was_killed(tmp_path: Path) -> None:
         run.stdout.readline()
         assert len(started_in(tmp_path)) > 2
         os.kill(run.pid, signal.SIGKILL)
-    until(lambda: not started_in(tmp_path), 10, lambda: f"left: {started_in(tmp_path)}")
+    until(lambda: not started_in(tmp_path), 20, lambda: f"left: {started_in(tmp_path)}")
 
 
 def test_a_cluster_goes_on_without_one_node_and_takes_it_back() -> None:
