@@ -9,16 +9,16 @@ import socket
 import tempfile
 from pathlib import Path
 
-_RANGE = range(20_000, 30_000)
+RANGE = range(20_000, 30_000)
 """Below the ports that systems give to outgoing connections, so none of those ever takes one from a stopped server."""
 
 
 def free_port() -> int:
     """A port of this machine that nobody listens on, and that no other test process gets while this one lives."""
-    for port in random.Random().sample(_RANGE, len(_RANGE)):
+    for port in random.Random().sample(RANGE, len(RANGE)):
         if _take(port):
             return port
-    raise AssertionError(f"every port from {_RANGE.start} to {_RANGE.stop - 1} is taken")
+    raise AssertionError(f"every port from {RANGE.start} to {RANGE.stop - 1} is taken")
 
 
 def _take(port: int) -> bool:

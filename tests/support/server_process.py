@@ -27,7 +27,7 @@ class ServerProcess:
     def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         program = shutil.which(command[0])
         assert program, f"There is no {command[0]}. `make services` (as root, on Debian) installs what the tests need."
-        self._command = [*_with_its_parent(), program, *command[1:]]
+        self._command = [*with_its_parent(), program, *command[1:]]
         self._log = log
         self._env = None if env is None else {**os.environ, **env}
         self._process: subprocess.Popen[bytes] | None = None
@@ -91,7 +91,7 @@ class ServerProcess:
             os.kill(self.pid, number)
 
 
-def _with_its_parent() -> list[str]:
+def with_its_parent() -> list[str]:
     """What makes the kernel kill the program that follows when we end."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
