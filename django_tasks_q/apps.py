@@ -21,6 +21,7 @@ from .logging import get_logger
 from .message import set_lookup
 from .outbox import set_outbox
 from .rate_limits.backend import set_rate_limiter_backend_factory
+from .waiting_room import set_waiting_room
 from .worker.duties import set_services_factory
 
 logger = get_logger(__name__)
@@ -44,10 +45,11 @@ class DjangoTasksQConfig(AppConfig):
         """
         from . import checks
         from .operations import lookup
-        from .waiting import DatabaseOutbox
+        from .waiting import DatabaseOutbox, DatabaseWaitingRoom
 
         set_lookup(lookup)
         set_outbox(DatabaseOutbox())
+        set_waiting_room(DatabaseWaitingRoom())
         checks.register_checks()
         setting_changed.connect(settings_broker.follow)
         error = _wrong_settings()

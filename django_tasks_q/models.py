@@ -249,8 +249,12 @@ class QueueWorker(models.Model):
 class WaitingMessage(models.Model):
     """A message that the database keeps for a broker that cannot, or that waits for its transaction to commit.
 
-    ``due_at`` is when the relay takes it: a sender that is about to publish it himself has it in the near future; null
-    means that it waits until somebody decides.
+    ``due_at`` of a message that waits for its commit is when the relay takes it: a sender that is about to publish it
+    himself has it in the near future; null means that it waits until somebody decides.
+
+    All other kinds are the waiting room's. There ``due_at`` is when the message is due and never moves, null for a dead
+    letter; ``expires_at`` is when the room hands it out: when its wait is over, or the claim of who publishes it.
+    ``enqueued_at`` and ``since`` are epoch milliseconds.
     """
 
     class Kind(models.TextChoices):
@@ -270,12 +274,26 @@ class WaitingMessage(models.Model):
     expires_at = models.DateTimeField(_("expires"), null=True)
     created_at = models.DateTimeField(_("created"))
     parent_id = models.CharField(_("parent"), max_length=MAX_ID_LENGTH, default="", blank=True)
+    # The room's alone. The database knows their defaults, for who waits for a commit and does not mention them.
+    priority = models.SmallIntegerField(_("priority"), default=0, db_default=0)
+    retries = models.IntegerField(_("failed attempts"), default=0, db_default=0)
+    lost = models.IntegerField(_("lost deliveries"), default=0, db_default=0)
+    enqueued_at = models.BigIntegerField(_("enqueued"), default=0, db_default=0)
+    since = models.BigIntegerField(_("waits since"), default=0, db_default=0)
+    reason = models.CharField(_("reason of death"), max_length=40, default="", db_default="", blank=True)
+    record = models.BooleanField(_("recorded"), default=True, db_default=True)
 
     class Meta:
         verbose_name = _("waiting message")
         verbose_name_plural = _("waiting messages")
         default_permissions = ("view",)
-        indexes = [models.Index(fields=["due_at"], name="dtq_waiting_due")]
+        indexes = [
+            # What the relay looks for, what the room does, and a room's counts and dead letters. None is partial: not
+            # every database has those.
+            models.Index(fields=["kind", "due_at"], name="dtq_waiting_due"),
+            models.Index(fields=["expires_at"], name="dtq_waiting_expires"),
+            models.Index(fields=["kind", "queue_name", "since"], name="dtq_waiting_queue"),
+        ]
         constraints = [
             # Moving a message into a row may be repeated after a crash; the row stays one.
             models.UniqueConstraint(fields=["message_id", "life", "attempt"], name="dtq_waiting_once"),

@@ -53,8 +53,8 @@ class WaitingRoom(ABC):
 
     Who publishes what was claimed removes it afterwards; until then nobody else gets it for :attr:`claim` seconds. What
     its publisher left behind, because it died or the broker was away, is due again after that: everything here is sent
-    at least once. Each call is one transaction, committed when it returns, and raises BrokerConnectionError or
-    BrokerNotReady when the store cannot be used.
+    at least once. Each call is one transaction for every thousand messages, committed when it returns, and raises
+    BrokerConnectionError or BrokerNotReady when the store cannot be used.
     """
 
     claim: float = 15.0
@@ -85,7 +85,10 @@ class WaitingRoom(ABC):
 
     @abstractmethod
     def replace(self, message_id: str, item: Kept) -> Kept | None:
-        """Discard a dead letter and claim ``item`` in its place; the letter, None when there was none."""
+        """Discard a dead letter and claim ``item`` in its place; the letter, None when there was none.
+
+        An item with a time waits for it instead of being claimed. DuplicateMessage when the item waits here already.
+        """
 
     @abstractmethod
     def discard(self, message_ids: Sequence[str]) -> list[Kept]:

@@ -1,8 +1,10 @@
-"""Messages that wait in rows: those of a transaction until it has committed and the broker has them."""
+"""Messages that wait in rows: those of a transaction until it has committed and the broker has them, and those of a
+broker that cannot keep what is delayed or dead itself."""
 
 from __future__ import annotations
 
 from .outbox import DatabaseOutbox
+from .room import DatabaseWaitingRoom
 from .rows import WaitingRow, WaitingRows
 
-__all__ = ["DatabaseOutbox", "WaitingRow", "WaitingRows"]
+__all__ = ["DatabaseOutbox", "DatabaseWaitingRoom", "WaitingRow", "WaitingRows"]

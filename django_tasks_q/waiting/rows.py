@@ -2,6 +2,8 @@
 
 Contract: a row belongs to whoever moved ``due_at`` into the future, until it is past. A sender claims only rows that
 are not due (his own, or nobody else's would be), the relay only rows that are, so the two never take the same one.
+
+Their life is -1, before the first: the waiting room may take in the same message before its sender has deleted the row.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ CLAIM = 15.0
 _TABLE = f'"{WaitingMessage._meta.db_table}"'
 _COLUMNS = "message_id, queue_name, payload, parent_id, kind, due_at, created_at, life, attempt"
 _COMMIT = f"'{WaitingMessage.Kind.COMMIT.value}'"
+_LIFE = -1
 
 
 class WaitingRow(NamedTuple):
@@ -54,19 +57,20 @@ class WaitingRows:
         if self._is_postgresql:
             arrays = [list(column) for column in zip(*rows, strict=True)]
             return self._database.count(
-                f"{columns} SELECT *, {_COMMIT}, {self._in}, {self._now}, 0, 0 "
+                f"{columns} SELECT *, {_COMMIT}, {self._words.in_seconds}, {self._now}, {_LIFE}, 0 "
                 "FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::text[]) ON CONFLICT DO NOTHING",
                 (claim, *arrays),
             )
         return self._database.many(
-            f"{columns} VALUES (?, ?, ?, ?, {_COMMIT}, {self._in}, {self._now}, 0, 0) ON CONFLICT DO NOTHING",
+            f"{columns} VALUES (?, ?, ?, ?, {_COMMIT}, {self._words.in_seconds}, {self._now}, {_LIFE}, 0) "
+            "ON CONFLICT DO NOTHING",
             [(*row, claim) for row in rows],
         )
 
     def claim_own(self, message_ids: Sequence[str]) -> set[str]:
         """The sender's claim after the commit: which rows are there, and still his to publish."""
         rows = self._database.rows(
-            f"UPDATE {_TABLE} SET due_at = {self._in} WHERE kind = {_COMMIT} AND message_id IN "
+            f"UPDATE {_TABLE} SET due_at = {self._words.in_seconds} WHERE kind = {_COMMIT} AND message_id IN "
             f"({self._marks(message_ids)}) AND due_at > {self._now} RETURNING message_id",
             (CLAIM, *message_ids),
         )
@@ -77,17 +81,17 @@ class WaitingRows:
         rows = self._database.rows(
             # Materialized: as a plain condition PostgreSQL may ask for it once for each row, beyond the limit.
             f"WITH batch AS MATERIALIZED (SELECT id FROM {_TABLE} WHERE kind = {_COMMIT} "
-            f"AND due_at <= {self._now} ORDER BY id LIMIT {self._mark}{self._words.skip_locked}) "
-            f"UPDATE {_TABLE} SET due_at = {self._in} WHERE id IN (SELECT id FROM batch) "
+            f"AND due_at <= (SELECT {self._now}) ORDER BY id LIMIT {self._mark}{self._words.skip_locked}) "
+            f"UPDATE {_TABLE} SET due_at = {self._words.in_seconds} WHERE id IN (SELECT id FROM batch) "
             f"RETURNING id, message_id, payload, parent_id, {self._age}",
             (limit, CLAIM),
         )
         return sorted(WaitingRow(row[0], row[1], bytes(row[2]), row[3], int(row[4])) for row in rows)
 
     def has_due(self) -> bool:
-        """Whether there is something for the relay; reads only."""
-        sql = f"SELECT 1 FROM {_TABLE} WHERE kind = {_COMMIT} AND due_at <= {self._now} LIMIT 1"
-        return bool(self._database.rows(sql))
+        """Whether there is something for the relay; reads one entry of an index."""
+        first = f"(SELECT MIN(due_at) FROM {_TABLE} WHERE kind = {_COMMIT})"
+        return bool(self._database.rows(f"SELECT {first} <= {self._now}")[0][0])
 
     def count(self, most: int = 10_000) -> int:
         """How many messages wait for their broker, counted up to ``most``."""
@@ -136,13 +140,6 @@ class WaitingRows:
 
     def _marks(self, values: Sequence[Any]) -> str:
         return ", ".join([self._mark] * len(values))
-
-    @property
-    def _in(self) -> str:
-        """That many seconds from now; one parameter."""
-        if self._is_postgresql:
-            return f"{self._now} + make_interval(secs => %s)"
-        return "strftime('%Y-%m-%d %H:%M:%f', 'now', ? || ' seconds')"
 
     @property
     def _age(self) -> str:
