@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -88,7 +88,7 @@ class Broker(ABC):
         middleware: the stack, in order; None for the default one.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: Capabilities = Capabilities()
     lease: int = 30_000
     """Milliseconds that a worker counts as alive after its lease was last renewed."""
     delivery_limit: int = 3
