@@ -1,0 +1,82 @@
+"""How a worker that waits hears that there is work: a subscription of its own, one connection for each server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from ...errors import BrokerError, ConnectionClosed
+from ...waker import Waker
+from .endpoint import Endpoint
+from .link import Link
+
+
+class Bell:
+    """Rings when a script publishes on one of the channels. Only the I/O thread uses it.
+
+    A ring may get lost with its connection, so whoever waits looks for himself now and then.
+
+    Parameters:
+        waker: waits for the connections too.
+    """
+
+    def __init__(self, link: Link, waker: Waker) -> None:
+        self._link = link
+        self._waker = waker
+        self._connections: dict[Endpoint, Any] = {}
+        self._descriptors: dict[Endpoint, int] = {}
+        self._channels: set[bytes] = set()
+
+    @property
+    def is_connected(self) -> bool:
+        return bool(self._connections)
+
+    def hears(self, channels: Mapping[bytes, bytes]) -> bool:
+        return channels.keys() <= self._channels
+
+    def listen(self, channels: Mapping[bytes, bytes]) -> None:
+        """Hear these channels as well; each is given with a key of its slot. Raises BrokerConnectionError."""
+        for channel, slot_key in channels.items():
+            if channel not in self._channels:
+                self._subscribe(self._link.endpoint_for(slot_key), channel)
+
+    def _subscribe(self, endpoint: Endpoint, channel: bytes) -> None:
+        if endpoint not in self._connections:
+            connection = self._connections[endpoint] = endpoint.open()
+            self._descriptors[endpoint] = connection._sock.fileno()
+            self._waker.watch(self._descriptors[endpoint])
+        connection = self._connections[endpoint]
+        try:
+            connection.send_command(self._link.subscribe, channel)
+            while connection.read_response()[0].lower() != self._link.subscribe.lower().encode():
+                pass  # a ring on another channel, which is heard by looking again
+        except (RedisError, OSError) as error:
+            self.close()
+            raise ConnectionClosed(f"Redis at {endpoint.address} does not let us wait: {error}") from error
+        self._channels.add(channel)
+
+    def has_rung(self) -> bool:
+        """Whether it has since it was asked last, or may have: then its connection is gone, and so is the bell."""
+        rung = False
+        for connection in list(self._connections.values()):
+            try:
+                while connection.can_read(0):
+                    rung = True
+                    if connection.read_response()[0] not in (b"message", b"smessage"):
+                        raise ConnectionError("The subscription has ended.")
+            except (RedisError, OSError):
+                self.close()
+                return True
+        return rung
+
+    def close(self) -> None:
+        for descriptor in self._descriptors.values():
+            self._waker.unwatch(descriptor)
+        for connection in self._connections.values():
+            connection.disconnect()
+        self._connections, self._descriptors, self._channels = {}, {}, set()
+
+
+__all__ = ["Bell", "BrokerError"]

@@ -1,0 +1,152 @@
+"""Leases and burials: what becomes of the messages of workers that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ... import changes
+from ...deliveries import Casualty, Delivery, Judge, Settlement
+from ...errors import BrokerError
+from ...outcomes import HANDED_BACK
+from .consumer import MOST
+from .entry import as_delivery
+from .store import RedisStore
+from .trade import Terms
+
+Owned = tuple[Delivery, int | None]
+"""A delivery, and since when it is known to run (epoch ms)."""
+
+
+class Burials(RedisStore):
+    """A burial fences first, so that nothing is added, and then hands back what is held.
+
+    The lease stays as a note until it is done: one that was interrupted is found and done again.
+    """
+
+    def register(self, worker_id: str, queue_names: Sequence[str], *, is_new: bool) -> None:
+        """Begin the lease of a worker, or make one known in more queues."""
+        self.make_known(queue_names)
+        lease = b"%d" % self.lease if is_new else b""
+        if is_new or self.link.is_cluster:
+            for key in self._worker_keys(worker_id, queue_names):
+                self.link.command(key, b"HSET", key, b"number", b"0")
+        if not self.call_on_leases("register", worker_id.encode(), lease):
+            # Buried meanwhile, perhaps before the keys were written.
+            self._fence(worker_id, queue_names)
+
+    def _worker_keys(self, worker_id: str, queue_names: Sequence[str]) -> list[bytes]:
+        if self.link.is_cluster:
+            return [self.keys.worker(worker_id, name) for name in queue_names]
+        return [self.keys.worker(worker_id)]
+
+    def _fence(self, worker_id: str, queue_names: Sequence[str]) -> None:
+        """From now on the worker claims nothing, and hears of it at once if it waits."""
+        for key in self._worker_keys(worker_id, queue_names):
+            self.link.command(key, b"DEL", key)
+        for channel, slot_key in self.channels(worker_id, queue_names).items():
+            self.link.command(slot_key, self.link.publish, channel, b"")
+
+    def channels(self, worker_id: str, queue_names: Iterable[str]) -> dict[bytes, bytes]:
+        """The channels on which a worker is woken, each with a key of its slot."""
+        if self.link.is_cluster:
+            return {self.keys.channel(worker_id, name): self.keys.named(name, "messages") for name in queue_names}
+        return {self.keys.channel(worker_id): self.keys.leases}
+
+    def renew(self, worker_ids: Sequence[str]) -> None:
+        self.make_known(self.queues)
+        if worker_ids:
+            lease = b"%d" % self.lease
+            self.call_on_leases("renew", lease, *(worker_id.encode() for worker_id in worker_ids))
+
+    def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
+        self.call_on_leases("condemn", worker_id.encode(), b"0")
+        return self._bury(worker_id, casualties, judge)
+
+    def _bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge) -> int:
+        known = {(casualty.message_id, casualty.number): casualty for casualty in casualties}
+        queue_names = self.known_queues()
+        self._fence(worker_id, queue_names)
+        number = sum(
+            self._hand_back(worker_id, batch, known, judge)
+            for queue_name in queue_names
+            for batch in self._owned(worker_id, queue_name)
+        )
+        self.link.command(self.keys.leases, b"ZREM", self.keys.leases, worker_id.encode())
+        return number
+
+    def _owned(self, worker_id: str, queue_name: str) -> Iterator[list[Owned]]:
+        """What a worker holds in a queue, in batches."""
+        cursor = b"0"
+        while True:
+            cursor, rows = self.call_on("owned", queue_name, worker_id.encode(), cursor)
+            if rows:
+                yield [
+                    (
+                        as_delivery(queue_name, rows[at], rows[at + 1], claimed=True),
+                        int(rows[at + 2]) if rows[at + 2] else None,
+                    )
+                    for at in range(0, len(rows), 3)
+                ]
+            if cursor == b"0":
+                return
+
+    def _hand_back(
+        self, worker_id: str, owned: Sequence[Owned], known: dict[tuple[str, int], Casualty], judge: Judge
+    ) -> int:
+        """Settle in the worker's place; how many it still held."""
+        settlements, names = [], {}
+        for delivery, _ in owned:
+            casualty = known.get((delivery.message_id, delivery.number))
+            if casualty is None:
+                settlements.append(Settlement(delivery, HANDED_BACK))
+            else:
+                outcome = judge(delivery, casualty)
+                settlements.append(changes.buried(delivery, casualty, outcome, self.clock.now()))
+                names[delivery.handle] = casualty.kind
+        refused = 0
+        for start in range(0, len(settlements), MOST):
+            queue_name = settlements[start].delivery.queue_name if self.link.is_cluster else None
+            terms = Terms(worker_id, queue_name=queue_name)
+            trade = self.trader.propose(terms, settlements[start : start + MOST], names=names)
+            refused += len(self.trader.understand(trade, self.link.call(trade.call)).refused)
+        return len(settlements) - refused
+
+    def rescue(self, judge: Judge) -> list[str]:
+        self._promote()
+        rescued = []
+        for worker_id in [name.decode() for name in self.call_on_leases("expired")]:
+            if not self.call_on_leases("condemn", worker_id.encode(), b"1"):
+                continue
+            try:
+                self._bury(worker_id, self._started(worker_id), judge)
+                rescued.append(worker_id)
+            except BrokerError:
+                raise
+            except Exception:
+                # One that cannot be buried must not keep the others waiting; it is tried again the next time.
+                self.logger.exception("Worker %s cannot be buried.", worker_id)
+        return rescued
+
+    def _started(self, worker_id: str) -> list[Casualty]:
+        """What the store knows to have been running at a worker whose lease ran out."""
+        ran = [
+            (delivery, since)
+            for queue_name in self.known_queues()
+            for batch in self._owned(worker_id, queue_name)
+            for delivery, since in batch
+            if since is not None
+        ]
+        detail, alone = "its worker's lease ran out", len(ran) == 1
+        return [Casualty(d.message_id, d.number, "lost", since, detail, alone) for d, since in ran]
+
+    def _promote(self) -> None:
+        """What is due in queues that nobody consumes from just now."""
+        self.call_on_each("promote", self.known_queues(), self.budget, self.link.publish, b"%d" % MOST)
+
+    def has_suspects(self) -> bool:
+        names = self.known_queues()
+        if not self.link.is_cluster:
+            keys = [self.keys.named(name, "suspects") for name in names]
+            return bool(keys) and bool(self.link.command(keys[0], b"EXISTS", *keys))
+        keys_and_names = [self.keys.named(name, "suspects") for name in names]
+        return any(self.link.command(key, b"EXISTS", key) for key in keys_and_names)

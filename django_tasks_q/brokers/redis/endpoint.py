@@ -1,0 +1,114 @@
+"""One Redis server as this process talks to it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
+
+from ...errors import ConnectionClosed, ConnectionFailed
+from .trouble import refusal
+
+_REST = 1.0
+"""Seconds after which an idle connection is looked at before it is used: the other side may have closed it."""
+
+
+class Endpoint:
+    """A server and this process's connections to it. Any thread may use it; each holds a connection while it asks.
+
+    Connections do not cross a fork: the child forgets those of its parent and opens its own.
+
+    Parameters:
+        connect: makes a connection of the client library, not yet open.
+        address: what to show people.
+    """
+
+    def __init__(self, connect: Callable[[], Any], address: str) -> None:
+        self._connect = connect
+        self.address = address
+        self._idle: deque[tuple[Any, float]] = deque()
+        self._pid = os.getpid()
+
+    def ask(self, packed: bytes, number: int) -> list[Any]:
+        """Send packed commands and return their replies; an error reply stands in the list.
+
+        Raises:
+            ConnectionFailed: nothing was sent.
+            ConnectionClosed: nobody knows whether it arrived.
+        """
+        connection = self._borrow()
+        try:
+            connection.send_packed_command([packed], check_health=False)
+            replies = _read(connection, number)
+        except (ConnectionError, TimeoutError, OSError) as error:
+            connection.disconnect()
+            raise ConnectionClosed(f"Redis at {self.address} did not answer: {error}") from error
+        except BaseException:
+            connection.disconnect()  # an answer may still be on its way, to whoever asked next
+            raise
+        if len(replies) == number:
+            self._idle.append((connection, time.monotonic()))
+        return replies + replies[-1:] * (number - len(replies))
+
+    def _borrow(self) -> Any:
+        if self._pid != os.getpid():
+            self._idle, self._pid = deque(), os.getpid()
+        while self._idle:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if time.monotonic() - since < _REST or _is_open(connection):
+                return connection
+            connection.disconnect()
+        return self.open()
+
+    def open(self) -> Any:
+        """A new connection, which the caller closes. ConnectionFailed when there is none to be had."""
+        connection = self._connect()
+        try:
+            connection.connect()
+        except (ConnectionError, TimeoutError, OSError) as error:
+            raise ConnectionFailed(f"Redis at {self.address} cannot be reached: {error}") from error
+        except RedisError as error:
+            raise refusal(error, self.address) from error
+        return connection
+
+    def close(self) -> None:
+        idle, self._idle = self._idle, deque()
+        for connection, _ in idle:
+            connection.disconnect()
+
+
+def _read(connection: Any, number: int) -> list[Any]:
+    """The replies; fewer when the last one is a refusal after which the client library closes the connection."""
+    replies: list[Any] = []
+    while len(replies) < number:
+        try:
+            replies.append(connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+        except ConnectionError as error:
+            if type(error) is ConnectionError:
+                raise
+            return [*replies, error]
+    return replies
+
+
+def _is_open(connection: Any) -> bool:
+    try:
+        return not connection.can_read(0)
+    except (RedisError, OSError):
+        return False
+
+
+def ask_one(endpoint: Endpoint, packed: bytes) -> Any:
+    """The reply to one packed command. Errors as :meth:`Endpoint.ask`, and BrokerError for what Redis refuses."""
+    (reply,) = endpoint.ask(packed, 1)
+    if isinstance(reply, Exception):
+        raise refusal(reply, endpoint.address)
+    return reply

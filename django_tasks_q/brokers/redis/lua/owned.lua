@@ -1,0 +1,18 @@
+-- A part of what a worker holds in a queue. It was fenced before, so nothing is added meanwhile.
+--
+-- KEYS     the thirteen of the queue (keys.py)
+-- ARGV     1 worker  2 cursor, 0 to begin
+-- Returns  {cursor, 0 when that was all; id, entry, since when it is known to run (epoch ms) or '', ...}
+-- Reads only.
+--@ queue
+local q = queue_at(1)
+local scanned = redis.call('HSCAN', q.claims, ARGV[2], 'COUNT', 500)
+local owned = {}
+for i = 1, #scanned[2], 2 do
+  local worker, started = string.match(scanned[2][i + 1], '^%d+:%d+:(.*)|(%d*)$')
+  local entry = worker == ARGV[1] and redis.call('HGET', q.messages, scanned[2][i])
+  if entry then
+    owned[#owned + 1], owned[#owned + 2], owned[#owned + 3] = scanned[2][i], entry, started
+  end
+end
+return {scanned[1], owned}

@@ -1,0 +1,22 @@
+-- Take up to `most` messages of one line for `worker`, appending {queue number, id, entry} to `claimed`.
+local function claim(q, number, line, most, worker, claimed)
+  local popped = redis.call('ZPOPMIN', line, most)
+  if #popped == 0 then
+    return 0
+  end
+  local ids = {}
+  for i = 1, #popped, 2 do
+    ids[#ids + 1] = popped[i]
+  end
+  local entries = redis.call('HMGET', q.messages, unpack(ids))
+  local fences = {}
+  for i = 1, #ids do
+    local claims, life = struct.unpack('>I4I4', entries[i], 9)
+    fences[2 * i - 1] = ids[i]
+    fences[2 * i] = life .. ':' .. (claims + 1) .. ':' .. worker .. '|'
+    local at = #claimed
+    claimed[at + 1], claimed[at + 2], claimed[at + 3] = number, ids[i], entries[i]
+  end
+  redis.call('HSET', q.claims, unpack(fences))
+  return #ids
+end

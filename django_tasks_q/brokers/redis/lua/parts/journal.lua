@@ -1,0 +1,77 @@
+-- Events gather in q.events while a script works; tell() appends them as one entry of the queue's stream.
+local function note(q, event)
+  if event ~= '' then
+    q.events[#q.events + 1] = event
+  end
+end
+
+-- An event that the store itself causes, as changes.py tells it: promoted, requeued, withdrawn.
+local function note_own(q, kind, state, now, id, header, delivery)
+  if header.record == 0 and header.life == 0 then
+    return
+  end
+  note(q, string.format(
+    '{"kind":%d,"message_id":%s,"state":"%s","at":%.0f,"life":%d,"attempt":%d,"delivery":%d,"lost":%d,"record":%s}',
+    kind, cjson.encode(id), state, now, header.life, header.retries, delivery, header.lost,
+    header.record == 1 and 'true' or 'false'))
+end
+
+local function size_of(fields)
+  local bytes = 0
+  for i = 2, #fields, 2 do
+    bytes = bytes + #fields[i]
+  end
+  return bytes, #fields / 2
+end
+
+-- Events that are gone from the stream; without a gap an empty journal leaves no key.
+local function count_off(q, bytes, events)
+  local left = redis.call('HINCRBY', q.fill, 'bytes', -bytes)
+  redis.call('HINCRBY', q.fill, 'events', -events)
+  if redis.call('XLEN', q.journal) == 0 then
+    redis.call('DEL', q.journal)
+    redis.call('HDEL', q.fill, 'bytes', 'events')
+    left = 0
+  end
+  return left
+end
+
+-- Events that nobody will read: when they were written is about when they happened.
+local function note_gap(q, entry_id, events)
+  local written = string.match(entry_id, '^%d+')
+  redis.call('HINCRBY', q.fill, 'dropped', events)
+  redis.call('HSETNX', q.fill, 'since', written)
+  redis.call('HSET', q.fill, 'until', written)
+end
+
+local function drop_oldest(q)
+  local oldest = redis.call('XRANGE', q.journal, '-', '+', 'COUNT', 1)[1]
+  local bytes, events = size_of(oldest[2])
+  redis.call('XDEL', q.journal, oldest[1])
+  note_gap(q, oldest[1], events)
+  return count_off(q, bytes, events)
+end
+
+-- Append what was noted, within the budget. 1 when the journal is over half of it, else 0.
+local function tell(q, budget)
+  local events = q.events
+  if #events == 0 then
+    return 0
+  end
+  q.events = {}
+  local fields = {}
+  for i = 1, #events do
+    fields[2 * i - 1] = 'e'
+    fields[2 * i] = events[i]
+  end
+  redis.call('XADD', q.journal, '*', unpack(fields))
+  local bytes = size_of(fields)
+  local total = redis.call('HINCRBY', q.fill, 'bytes', bytes)
+  redis.call('HINCRBY', q.fill, 'events', #events)
+  local dropped = 0
+  while total > budget and dropped < 1000 do
+    total = drop_oldest(q)
+    dropped = dropped + 1
+  end
+  return total * 2 >= budget and 1 or 0
+end

@@ -1,0 +1,15 @@
+-- The next life of ids that ended, so that an id that is sent again begins a new one and a repeat is recognised.
+-- Two generations of at most 50,000 ids for each queue; what nobody added to for a day is forgotten.
+local MOST_LIVES, LIVES_TTL = 50000, 86400000
+
+-- pairs: id, next life, id, next life, ...
+local function remember_lives(q, pairs_)
+  if #pairs_ == 0 then
+    return
+  end
+  redis.call('HSET', q.lives, unpack(pairs_))
+  redis.call('PEXPIRE', q.lives, LIVES_TTL)
+  if redis.call('HLEN', q.lives) >= MOST_LIVES then
+    redis.call('RENAME', q.lives, q.former_lives)
+  end
+end

@@ -1,0 +1,25 @@
+-- One queue's keys from KEYS[first] on, in the order of keys.py. Scripts that send are given the first nine only.
+local function queue_at(first)
+  return {
+    messages = KEYS[first],          -- hash: id -> header, reason, payload (see header.lua)
+    ready = KEYS[first + 1],         -- sorted set: id by priority and place in line
+    delayed = KEYS[first + 2],       -- sorted set: id by due time, epoch milliseconds
+    lives = KEYS[first + 3],         -- hash: id that ended -> its next life
+    former_lives = KEYS[first + 4],  -- the same, older
+    sequence = KEYS[first + 5],      -- counter: the last place in line
+    waiters = KEYS[first + 6],       -- set: channels of workers that found nothing
+    journal = KEYS[first + 7],       -- stream: events for the mirror
+    fill = KEYS[first + 8],          -- hash: bytes and events in the journal, and its gap
+    claims = KEYS[first + 9],        -- hash: id -> fence, and since when it is known to run
+    suspects = KEYS[first + 10],     -- as ready: what must run alone
+    dead = KEYS[first + 11],         -- sorted set: id by time of death, epoch microseconds
+    taken = KEYS[first + 12],        -- sorted set: fences that burials took away, by time
+    events = {},
+  }
+end
+
+-- The store's clock in epoch milliseconds, and in microseconds.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000), time[1] * 1000000 + time[2]
+end

@@ -1,0 +1,74 @@
+-- Settlements, each only for whoever owns the delivery: the fence is life, number and worker, and ends with '|', after
+-- which stands since when the delivery is known to run.
+local function owns(claim, fence)
+  return claim and (claim == fence or string.sub(claim, 1, #fence) == fence)
+end
+
+local function life_in(fence)
+  return string.sub(fence, 1, 2) == '0:' and 0 or tonumber(string.match(fence, '^%d+'))
+end
+
+-- count ids, count fences and count events from ARGV[first] on: they are done and gone.
+-- accepted[ordinal] is set for those that were owned; ordinals begin after `before`.
+local function finish(q, first, count, before, accepted)
+  if count == 0 then
+    return
+  end
+  local claims = redis.call('HMGET', q.claims, unpack(ARGV, first, first + count - 1))
+  local gone, lives = {}, {}
+  for i = 0, count - 1 do
+    local id, fence = ARGV[first + i], ARGV[first + count + i]
+    if owns(claims[i + 1], fence) then
+      accepted[before + i + 1] = true
+      gone[#gone + 1] = id
+      lives[#lives + 1] = id
+      lives[#lives + 1] = life_in(fence) + 1
+      note(q, ARGV[first + 2 * count + i])
+    end
+  end
+  if #gone > 0 then
+    redis.call('HDEL', q.claims, unpack(gone))
+    redis.call('HDEL', q.messages, unpack(gone))
+    remember_lives(q, lives)
+  end
+end
+
+local MOVE = 9  -- id, fence, place, delay, retries, lost, reason, payload ('' as it was), event
+
+-- One delivery goes to another place. false when it was not owned.
+local function move(q, first, now, now_us)
+  local id, fence, place = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+  if not owns(redis.call('HGET', q.claims, id), fence) then
+    return false
+  end
+  local entry = redis.call('HGET', q.messages, id)
+  local header = read_header(entry)
+  local payload, reason = ARGV[first + 7], ARGV[first + 6]
+  if payload == '' then
+    payload = payload_of(entry, header)
+  end
+  header.number = header.number + 1
+  header.retries = tonumber(ARGV[first + 4])
+  header.lost = tonumber(ARGV[first + 5])
+  redis.call('HDEL', q.claims, id)
+  redis.call('HSET', q.messages, id, make_entry(header, reason, payload))
+  if place == 'delayed' then
+    redis.call('ZADD', q.delayed, now + ARGV[first + 3], id)
+  elseif place == 'dead' then
+    redis.call('ZADD', q.dead, now_us, id)
+  else
+    redis.call('ZADD', q[place], header.score, id)
+  end
+  note(q, ARGV[first + 8])
+  return true
+end
+
+local START = 4  -- id, fence, since when (epoch ms), event
+
+local function note_started(q, first)
+  local id, fence = ARGV[first], ARGV[first + 1]
+  if owns(redis.call('HGET', q.claims, id), fence) then
+    redis.call('HSET', q.claims, id, fence .. ARGV[first + 2])
+    note(q, ARGV[first + 3])
+  end
+end

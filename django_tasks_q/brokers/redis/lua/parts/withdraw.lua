@@ -1,0 +1,45 @@
+-- Drop messages that nobody runs, wherever they wait: gone is {id, entry, id, entry, ...}.
+local function withdraw(q, gone, now)
+  if #gone == 0 then
+    return
+  end
+  local ids, lives = {}, {}
+  for i = 1, #gone, 2 do
+    local id, header = gone[i], read_header(gone[i + 1])
+    ids[#ids + 1] = id
+    lives[#lives + 1] = id
+    lives[#lives + 1] = header.life + 1
+    note_own(q, 5, 'discarded', now, id, header, header.number + 1)
+  end
+  redis.call('HDEL', q.messages, unpack(ids))
+  redis.call('ZREM', q.ready, unpack(ids))
+  redis.call('ZREM', q.suspects, unpack(ids))
+  redis.call('ZREM', q.delayed, unpack(ids))
+  redis.call('ZREM', q.dead, unpack(ids))
+  remember_lives(q, lives)
+  if redis.call('EXISTS', q.messages) == 0 then
+    redis.call('DEL', q.sequence)
+  end
+end
+
+-- The messages among ids that are there, with their entries.
+local function found_among(q, ids)
+  local found = {}
+  if #ids > 0 then
+    local entries = redis.call('HMGET', q.messages, unpack(ids))
+    for i = 1, #ids do
+      if entries[i] then
+        found[#found + 1], found[#found + 2] = ids[i], entries[i]
+      end
+    end
+  end
+  return found
+end
+
+local function ids_of(found)
+  local ids = {}
+  for i = 1, #found, 2 do
+    ids[#ids + 1] = found[i]
+  end
+  return ids
+end

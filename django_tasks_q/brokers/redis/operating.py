@@ -1,0 +1,110 @@
+"""Looking at messages, and operating on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from ...broker import MAX_BATCH, refuse_one_id
+from ...deliveries import Delivery, Held, Outgoing, QueueCounts
+from ...errors import ConnectionClosed, DuplicateMessage
+from .entry import as_delivery, owner_in
+from .link import Call
+from .scripts import load
+from .store import RedisStore
+
+_BATCH = 500
+
+
+class Operating(RedisStore):
+    """What people and the keeper ask for; ids are asked for in every queue, for nobody says where they are."""
+
+    def counts(self) -> list[QueueCounts]:
+        names = self.known_queues()
+        rows = self.call_on_each("counts", names)
+        return [QueueCounts(name, *row) for name, row in zip(names, rows, strict=True)]
+
+    def peek(
+        self, queue_name: str, state: Literal["ready", "delayed", "in_flight", "dead"] = "ready", limit: int = 100
+    ) -> list[Delivery]:
+        if limit <= 0:
+            return []
+        is_claimed = state == "in_flight"
+        place = b"claims" if is_claimed else state.encode()
+        rows = self.call_on("peek", queue_name, place, b"%d" % min(limit, MAX_BATCH))
+        return [as_delivery(queue_name, rows[at], rows[at + 1], claimed=is_claimed) for at in range(0, len(rows), 2)]
+
+    def look_up(self, message_ids: Sequence[str]) -> dict[str, Held]:
+        refuse_one_id(message_ids)
+        found: dict[str, Held] = {}
+        names = self.known_queues() if message_ids else []
+        for batch in _batches(message_ids):
+            for queue_name, rows in zip(names, self.call_on_each("look_up", names, *batch), strict=True):
+                for at in range(0, len(rows), 5):
+                    held = _held(queue_name, *rows[at : at + 5])
+                    found.setdefault(held.delivery.message_id, held)
+        return found
+
+    def requeue(self, message_ids: Sequence[str]) -> list[str]:
+        return self._in_each_queue("requeue", message_ids, self.budget, self.link.publish)
+
+    def discard(self, message_ids: Sequence[str]) -> list[str]:
+        return self._in_each_queue("discard", message_ids, self.budget)
+
+    def _in_each_queue(self, script: str, message_ids: Sequence[str], *args: bytes) -> list[str]:
+        """The ids that a script did something to, wherever they were."""
+        refuse_one_id(message_ids)
+        done: list[str] = []
+        names = self.known_queues() if message_ids else []
+        for batch in _batches(message_ids):
+            for rows in self.call_on_each(script, names, *args, *batch):
+                done += [row.decode() for row in rows]
+        return done
+
+    def _replace(self, message_id: str, outgoing: Outgoing) -> bool:
+        held = self.look_up([message_id]).get(message_id)
+        if held is None or held.state != "dead":
+            return False
+        where, to = held.delivery.queue_name, outgoing.message.queue_name
+        if self.link.is_cluster and where != to:
+            # Two slots share no script: the dead letter goes last, so nothing is lost, but two may be sent for one.
+            self._enqueue([outgoing])
+            return bool(self.discard([message_id]))
+        whole = self.about("replace", where)
+        keys = whole.keys + self.keys.packed(to)
+        item = self.packer.pack(outgoing, b"new")
+        args = (self.link.publish, self.budget, message_id.encode(), *item)
+        now, answer = self.link.call(Call(load("replace"), whole.slot_key, keys, 2 * whole.number, args))
+        self.clock.set(now)
+        if answer < 0:
+            raise DuplicateMessage(f"{outgoing.message.message_id} is still waiting, running or dead.")
+        return bool(answer)
+
+    def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
+        expired = 0
+        for queue_name in self.known_queues():
+            if expired < limit:
+                most = b"%d" % min(limit - expired, MAX_BATCH)
+                expired += self.call_on("expire", queue_name, self.budget, b"%d" % ttl, most)
+        return expired
+
+    def flush(self, queue_name: str) -> None:
+        self.check_queue(queue_name)
+        while True:
+            try:
+                if not self.call_on("flush", queue_name, self.budget, b"%d" % _BATCH):
+                    return
+            except ConnectionClosed:
+                continue  # whether or not this batch is gone, the next call takes what is there
+
+
+def _batches(message_ids: Sequence[str]) -> list[list[bytes]]:
+    encoded = [message_id.encode("utf-8", "replace") for message_id in message_ids]
+    return [encoded[start : start + _BATCH] for start in range(0, len(encoded), _BATCH)]
+
+
+def _held(queue_name: str, message_id: bytes, entry: bytes, place: bytes, due: bytes, claim: bytes) -> Held:
+    state: Literal["ready", "delayed", "in_flight", "dead"]
+    state = place.decode()  # type: ignore[assignment]
+    delivery = as_delivery(queue_name, message_id, entry, claimed=bool(claim))
+    return Held(delivery, state, int(float(due or 0)), owner_in(claim))

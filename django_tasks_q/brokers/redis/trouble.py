@@ -1,0 +1,53 @@
+"""What may go wrong between this process and Redis, as the errors that the engine knows."""
+
+from __future__ import annotations
+
+from redis import exceptions
+
+from ...errors import BrokerConnectionError, BrokerError, ConnectionFailed
+
+_PASSING = {
+    "LOADING": "it is loading its data",
+    "BUSY": "it is busy with a script",
+    "READONLY": "it is a replica",
+    "MASTERDOWN": "its master is away",
+    "CLUSTERDOWN": "the cluster is down",
+    "TRYAGAIN": "the cluster is moving its data",
+    "MISCONF": "it cannot write to its disk",
+    "NOREPLICAS": "it has too few replicas",
+    "OOM": "it is out of memory (maxmemory)",
+}
+"""Refusals that pass, or that somebody has to end: nothing has happened, and the same may succeed later."""
+
+_KINDS: dict[type[Exception], str] = {
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+    exceptions.TryAgainError: "TRYAGAIN",
+}
+
+
+class Refused(ConnectionFailed):
+    """Redis answers but refuses for the time being; nothing has happened."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def refusal(error: Exception, address: str) -> BrokerError:
+    """What a refusal of Redis means. The client library takes the code off those that it knows."""
+    text = str(error)
+    code = next((code for kind, code in _KINDS.items() if isinstance(error, kind)), text.partition(" ")[0])
+    if (code not in _PASSING and "out of memory" in text) or "'maxmemory'" in text:
+        code = "OOM"
+    if code in _PASSING:
+        return Refused(f"Redis at {address} does not serve: {_PASSING[code]} ({text}).", code)
+    if isinstance(error, exceptions.ConnectionError):  # a password that is wrong, too many clients
+        return ConnectionFailed(f"Redis at {address} does not let us in: {text}")
+    return BrokerError(f"Redis at {address}: {text}")
+
+
+__all__ = ["BrokerConnectionError", "Refused", "refusal"]
