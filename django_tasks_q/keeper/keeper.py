@@ -23,7 +23,7 @@ from ..worker.board import EMPTY, Board
 from .leases import Leases
 from .rescuer import Rescuer
 from .service import Service
-from .services import ServiceThread, make_services
+from .services import ServiceThreads, make_services
 
 logger = get_logger(__name__)
 
@@ -38,7 +38,7 @@ class Keeper:
     When the generation dies it stays until the last worker has ended (they finish within the shutdown time-out), ends
     those that do not, buries them, and goes.
 
-    What needs a database besides the broker runs in a thread: nobody's lease waits for that.
+    What needs a database besides the broker runs in threads: nobody's lease waits for that.
 
     Parameters:
         shutdown_timeout: seconds.
@@ -55,7 +55,7 @@ class Keeper:
         self._judge = make_judge(broker)
         self._rescuer = Rescuer(broker, self._judge, lambda: channel.send(kind="suspects"), self._announce_burial)
         self._services: list[Service] = [Leases(broker, board), self._rescuer]
-        self._others = ServiceThread(make_services(broker, board, queues))
+        self._others = ServiceThreads(make_services(broker, board, queues))
         self._graves: list[dict[str, Any]] = []
         self._stopping = False
 

@@ -20,6 +20,8 @@ class Service(ABC):
     """Runs every ``interval`` seconds. What it raises is logged and tried again; it never ends the keeper."""
 
     interval: float = 5.0
+    thread: str = "Services"
+    """The name of the thread that it runs in; services of one thread wait for each other's rounds."""
 
     def __init__(self) -> None:
         self._next = 0.0

@@ -1,4 +1,4 @@
-"""The services that need a database: what they are, and the thread that runs them."""
+"""The services that need a database: what they are, and the threads that run them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 from django.db import connections
 
-from .. import records_database
+from .. import clock, records_database
 from ..broker import Broker
 from ..brokers.stub import StubBroker
 from ..logging import get_logger
@@ -22,6 +22,7 @@ from .reconciler import Reconciler
 from .relay import Relay
 from .sampler import QueueSampler, WorkerSampler
 from .service import Service
+from .waiting_service import Intake, Release
 
 logger = get_logger(__name__)
 
@@ -48,14 +49,15 @@ def make_services(broker: Broker, board: Iterable[Region] = (), queues: Sequence
         Pruner(broker, database, owner),
         Reconciler(broker, database, owner),
         *([] if broker.journal is None else [MirrorService(broker, owner)]),
+        *([Intake(broker, database), Release(broker, database)] if broker.waits_in_rows else []),
     ]
 
 
 class ServiceThread(Thread):
     """Runs services in a thread of its own, which may wait for their database; the leases of workers must not."""
 
-    def __init__(self, services: Sequence[Service]) -> None:
-        super().__init__(daemon=True, name="Services")
+    def __init__(self, services: Sequence[Service], name: str = Service.thread) -> None:
+        super().__init__(daemon=True, name=name)
         self._services = services
         self._buried: deque[str] = deque()
         self._waker = Event()
@@ -85,9 +87,38 @@ class ServiceThread(Thread):
         self._buried.append(worker_id)
         self._waker.set()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """End after the service that runs now; when that takes longer than ``timeout`` seconds it is left alone."""
+    def end(self) -> None:
+        """End after the service that runs now; returns at once."""
         self._ending = True
         self._waker.set()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End after the service that runs now; when that takes longer than ``timeout`` seconds it is left alone."""
+        self.end()
         if self.is_alive():
             self.join(timeout)
+
+
+class ServiceThreads:
+    """Services in the threads that they name."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        names = dict.fromkeys(service.thread for service in services)
+        self._threads = [ServiceThread([one for one in services if one.thread == name], name) for name in names]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def buried(self, worker_id: str) -> None:
+        """As :meth:`ServiceThread.buried`."""
+        for thread in self._threads:
+            thread.buried(worker_id)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """As :meth:`ServiceThread.stop`, all at once."""
+        until = clock.monotonic() + timeout
+        for thread in self._threads:
+            thread.end()
+        for thread in self._threads:
+            thread.stop(max(0.0, until - clock.monotonic()))

@@ -9,6 +9,8 @@ from importlib import import_module
 from django_tasks_q.broker import Broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.waiting import DatabaseWaitingRoom
+from tests.support.room_broker import RoomBroker
 
 _ELSEWHERE = {
     "redis": "tests.support.redis_brokers",
@@ -21,9 +23,13 @@ _ELSEWHERE = {
 
 @contextmanager
 def open_broker(kind: str) -> Iterator[Broker]:
-    """A broker of that kind: ``stub``, an alias of ``DATABASES`` whose tables are empty, or a key of the above."""
+    """A broker of that kind: ``stub``, an alias of ``DATABASES`` whose tables are empty, ``room-`` and such an alias
+    for a broker whose delayed and dead messages are there, or a key of the above.
+    """
     if kind == "stub":
         yield StubBroker()
+    elif kind.startswith("room-"):
+        yield RoomBroker(DatabaseWaitingRoom(kind.removeprefix("room-")))
     elif kind in _ELSEWHERE:
         opened: Callable[[str], AbstractContextManager[Broker]] = import_module(_ELSEWHERE[kind]).open_broker
         with opened(kind) as broker:
