@@ -9,7 +9,7 @@ from django.db import connections
 from .. import clock
 from ..broker import Broker
 from ..deliveries import Outgoing
-from ..errors import BrokerConnectionError, BrokerNotReady, DecodeError
+from ..errors import BrokerConnectionError, BrokerNotReady, DecodeError, DuplicateMessage
 from ..logging import get_logger
 from ..sql import Database
 from ..waiting import WaitingRow, WaitingRows
@@ -110,6 +110,9 @@ class Relay(Service):
             self._broker.publish([item])
         except _AWAY:
             raise
+        except DuplicateMessage:
+            logger.info("The broker has waiting message %s already.", row.message_id)
+            rows.delete([row.message_id])
         except Exception:
             logger.exception("The broker does not take waiting message %s; it stays where it is.", row.message_id)
             rows.set_aside([row.message_id])

@@ -1,4 +1,4 @@
-"""A broker on one database and transactions on another."""
+"""A broker of each kind, and transactions on a database that it is no part of."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import pytest
 from django.db import connections
 
 from django_tasks_q import Actor, actor
-from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.outbox import get_outbox, set_outbox
 from django_tasks_q.waiting import DatabaseOutbox
 from tests.outbox.place import Place
+from tests.support.brokers import open_broker
+
+BROKERS = ["database", "journal", "room-default"]
+"""Kinds as ``open_broker`` knows them; ``database`` is in the database that the transactions are not in."""
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +33,15 @@ def alias(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=BROKERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def place(databases: None, alias: str) -> Iterator[Place]:
-    """A database broker that lives in the other database than the transactions do."""
-    broker = DatabaseBroker(using=Place.other(alias))
-    note: Actor[[int], None] = actor(lambda number: None, actor_name="note", broker=broker)
-    yield Place(alias, broker, note)
-    broker.close()
+def place(databases: None, alias: str, kind: str) -> Iterator[Place]:
+    with open_broker(Place.other(alias) if kind == "database" else kind) as broker:
+        note: Actor[[int], None] = actor(lambda number: None, actor_name="note", broker=broker)
+        yield Place(alias, broker, note)
+        broker.close()
     connections.close_all()

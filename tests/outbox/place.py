@@ -2,34 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from django_tasks_q import Actor
-from django_tasks_q.brokers.database import DatabaseBroker
-from django_tasks_q.models import QueuedMessage, WaitingMessage
+from django_tasks_q import Actor, records_database
+from django_tasks_q.broker import Broker, Consumer
+from django_tasks_q.deliveries import Delivery, Held, Settlement, WorkerInfo
+from django_tasks_q.keeper.mirror_service import catch_up
+from django_tasks_q.models import MessageRecord, WaitingMessage
+from django_tasks_q.outcomes import DONE
+from tests.support.waiting import until
+
+PLENTY = 10_000
 
 
 class Place(NamedTuple):
-    """Transactions on ``alias``, messages on the broker's own database."""
+    """Transactions on ``alias``, messages at a broker elsewhere."""
 
     alias: str
-    broker: DatabaseBroker
+    broker: Broker
     note: Actor[[int], None]
 
     @staticmethod
     def other(alias: str) -> str:
         return "postgresql" if alias == "default" else "default"
 
+    @property
+    def knows_ids(self) -> bool:
+        """Whether the broker can tell that it has a message already."""
+        return self.broker.capabilities.unique_ids.level == "same"
+
     def send(self, number: int) -> str:
         message = self.note.send_on_commit_with_options(args=(number,), using=self.alias)
         return message.message_id
 
     def sent(self) -> list[str]:
-        """The ids that the broker has, in the order in which they came."""
-        rows = QueuedMessage.objects.using(self.broker.using).order_by("id")
-        return list(rows.values_list("message_id", flat=True))
+        """The ids that the broker has ready, in the order in which they came."""
+        if self.broker.capabilities.peek.level == "same":
+            return [delivery.message_id for delivery in self.broker.peek("default", "ready", PLENTY)]
+        return self._claimed()
+
+    def _claimed(self) -> list[str]:
+        """As somebody sees them who takes all and gives them back."""
+        number = sum(counts.ready for counts in self.broker.counts() if counts.queue_name == "default")
+        with self._worker() as consumer:
+            return [delivery.message_id for delivery in _take(consumer, number)]
+
+    def claim(self, number: int) -> list[Delivery]:
+        """So many messages, for a look; then they are ready again."""
+        with self._worker() as consumer:
+            return _take(consumer, number)
+
+    def finish(self, message_id: str) -> None:
+        """Run the one message that is ready."""
+        with self._worker() as consumer:
+            [delivery] = _take(consumer, 1)
+            assert delivery.message_id == message_id
+            assert not consumer.exchange([Settlement(delivery, DONE)], 0).refused
+
+    @contextmanager
+    def _worker(self) -> Iterator[Consumer]:
+        consumer = self.broker.consume(WorkerInfo("looker", {"default": 1}))
+        try:
+            yield consumer
+        finally:
+            consumer.close()
+
+    def held(self, message_id: str) -> Held:
+        """A message as the broker holds it, or the rows where it lets its messages wait."""
+        while self.broker.take_in(PLENTY):
+            pass
+        return self.broker.look_up([message_id])[message_id]
+
+    def record(self, message_id: str) -> MessageRecord:
+        """What is known of a message when everything is written down."""
+        if self.broker.journal is not None:
+            catch_up(self.broker, seconds=20)
+        return MessageRecord.objects.using(records_database.alias(self.broker)).get(pk=message_id)
 
     def waiting(self) -> list[str]:
         """The ids in rows."""
-        rows = WaitingMessage.objects.using(self.alias).order_by("id")
+        rows = WaitingMessage.objects.using(self.alias).filter(kind="commit").order_by("id")
         return list(rows.values_list("message_id", flat=True))
+
+
+def _take(consumer: Consumer, number: int) -> list[Delivery]:
+    taken: list[Delivery] = []
+    until(lambda: taken.extend(consumer.exchange([], PLENTY).deliveries) or len(taken) >= number)
+    return taken
