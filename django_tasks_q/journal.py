@@ -97,6 +97,9 @@ class Journal(ABC):
     def backlog(self, partition: str) -> Backlog:
         """How much waits there, in one cheap question."""
 
+    def close(self) -> None:
+        """Stop reading: what was read here and not trimmed is there for others. Reading may begin again."""
+
 
 def without_arguments(event: Event) -> Event:
     """The event as a journal keeps it that runs out of room: who was born, but not with which arguments.

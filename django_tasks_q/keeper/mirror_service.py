@@ -93,6 +93,7 @@ class _Partitions:
         self._mirror = Mirror(journal, self._database, broker.recording, self._note_gap)
         self._leases: dict[str, LeaderLease] = {}
         self._ask_at: dict[str, float] = {}
+        self._has_led = False
 
     def advance(self, limit: int) -> int:
         """One batch of each partition, so that none waits for another one's end; how much there was to write."""
@@ -104,6 +105,7 @@ class _Partitions:
             return False
         held = self._lease(partition).hold()
         self._ask_at[partition] = 0.0 if held else now + _ASK_INTERVAL
+        self._has_led |= held
         return held
 
     def _lease(self, partition: str) -> LeaderLease:
@@ -119,6 +121,9 @@ class _Partitions:
         lease.note({**known, "dropped": dropped, "gap_since": gap.since, "gap_until": gap.until})
 
     def release(self) -> None:
+        """Leave the partitions to others. The journal first: what it holds back from them would look like a gap."""
+        if self._has_led:
+            self._journal.close()
         for lease in self._leases.values():
             lease.release()
 
@@ -140,8 +145,10 @@ class _CatchUp(Thread):
 
     def run(self) -> None:
         try:
-            self._advance()
-            self._partitions.release()
+            try:
+                self._advance()
+            finally:
+                self._partitions.release()
         except BrokerError as error:
             logger.warning("The records could not catch up: %s", error)
         except Exception:

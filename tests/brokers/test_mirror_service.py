@@ -276,6 +276,35 @@ def test_a_page_leaves_to_a_keeper_what_a_keeper_does(broker: JournalBroker) -> 
     assert catch_up(broker, seconds=20) == 1
 
 
+def test_who_stops_reading_lets_go_of_the_journal_before_others_may_read(
+    broker: JournalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(broker, "m")
+    steps: list[str] = []
+    release = LeaderLease.release
+    monkeypatch.setattr(type(broker.journal), "close", lambda journal: steps.append("close"))
+    monkeypatch.setattr(LeaderLease, "release", lambda lease: [steps.append("release"), release(lease)])
+
+    catch_up(broker, seconds=20)
+    assert steps == ["close", "release"]
+
+    mirror = service(broker, "default")
+    mirror.work()
+    mirror.close()
+    assert steps == ["close", "release"] * 2
+
+
+def test_a_page_that_reads_nothing_takes_the_journal_from_nobody(
+    broker: JournalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = LeaderLease(Database("default"), "mirror q", "another page")
+    assert lease.hold()
+    tell(broker, "m")
+    monkeypatch.setattr(type(broker.journal), "close", lambda journal: pytest.fail("it was not reading"))
+
+    assert catch_up(broker, seconds=20) == 0
+
+
 def test_a_page_waits_no_longer_than_it_was_told_for_a_database_that_is_busy(broker: JournalBroker) -> None:
     tell(broker, "m")
     before = set(threading.enumerate())
