@@ -208,6 +208,6 @@ def prepared_database(engine: Engine, store: Store, folder: Path) -> AbstractCon
     def migrate(database: Database) -> None:
         path = folder / "no-slots"
         Slots.create(path, 1)
-        run(engine.command("-m", "django", "migrate", "--verbosity", "0"), engine.environment(database, path))
+        run(engine.command("-m", "django", "migrate", "--verbosity", "0"), engine.environment(database, path, "nobody"))
 
     return store.database(engine.module.rpartition(".")[2], migrate)
