@@ -12,8 +12,8 @@ from ...journal import Backlog, Gap, Journal, Stretch, decode
 if TYPE_CHECKING:
     from .store import RedisStore
 
-_ENTRIES = 50
-"""Entries of the stream that are read at a time; one may hold hundreds of events."""
+_FIRST_ENTRIES = 4
+"""Entries of the stream that are read first. One may hold hundreds of events: these tell how many more to ask for."""
 
 _MOST_ENTRIES = 1_000
 """Entries that one script forgets."""
@@ -37,7 +37,7 @@ class RedisJournal(Journal):
         gap = self.backlog(partition).gap
         events: list[Event] = []
         ids: list[bytes] = []
-        for entry, fields in self._entries(partition):
+        for entry, fields in self._entries(partition, limit):
             found, bad = _decoded(fields[1::2])
             if events and (bad or len(events) + len(found) > limit):
                 break
@@ -50,15 +50,18 @@ class RedisJournal(Journal):
                 break
         return Stretch(events, (ids[0], ids[-1]) if ids else None, gap)
 
-    def _entries(self, partition: str) -> Iterator[tuple[bytes, list[bytes]]]:
-        """From the oldest on."""
+    def _entries(self, partition: str, limit: int) -> Iterator[tuple[bytes, list[bytes]]]:
+        """From the oldest on; about as many are asked for as hold ``limit`` events."""
         stream = self._store.keys.named(partition, "journal")
-        start = b"-"
+        start, count, left = b"-", _FIRST_ENTRIES, limit
         while True:
-            entries = self._store.link.command(stream, b"XRANGE", stream, start, b"+", b"COUNT", b"%d" % _ENTRIES)
+            entries = self._store.link.command(stream, b"XRANGE", stream, start, b"+", b"COUNT", b"%d" % count)
             yield from ((entry, fields) for entry, fields in entries)
-            if len(entries) < _ENTRIES:
+            if len(entries) < count:
                 return
+            events = sum(len(fields) // 2 for _, fields in entries)
+            left = max(1, left - events)
+            count = min(_MOST_ENTRIES, left * len(entries) // events + 1)
             start = b"(" + entries[-1][0]
 
     def trim(self, partition: str, stretch: Stretch) -> None:
