@@ -54,7 +54,9 @@ class Hosts(Private):
         It is killed when the hosts are removed, and when the thread that started it ends.
         """
         words = [*with_its_parent(), "ip", "netns", "exec", self._namespace(name), *command]
-        return subprocess.Popen(words, env={**os.environ, **(env or {})}, **options)
+        process = subprocess.Popen(words, env={**os.environ, **(env or {})}, **options)
+        self._on_leaving.callback(process.kill)  # it may not have arrived in the namespace yet
+        return process
 
     def cut(self, name: str) -> None:
         """Pull the plug: nothing arrives any more, and nobody is told."""
