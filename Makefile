@@ -80,7 +80,7 @@ bench: venv services ## Measure, with peers beside it (ARGS names what to measur
 .PHONY: services
 services: venv ## Start (as root: install) the servers that the tests need, where none answers
 	@$(call heading,Services)
-	@$(BIN)/python scripts/services.py
+	@$(BIN)/python -m scripts.services
 
 .PHONY: clean
 clean: ## Remove what tools and builds left (not .venv)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from scripts.services import CHROMIUM
+from scripts.services.programs import CHROMIUM
 
 ARGUMENTS = (
     "--no-sandbox",  # which needs privileges that containers do not have
