@@ -14,6 +14,7 @@ from django_tasks_q import Actor, DuplicateMessage, Message, actor, get_broker, 
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.errors import BrokerConnectionError, EncodeError
+from django_tasks_q.keeper.relay import Relay
 from django_tasks_q.models import MessageRecord, QueuedMessage, WaitingMessage
 from django_tasks_q.sql import Database
 from tests.outbox.place import Place
@@ -286,6 +287,26 @@ class TestTrouble:
             sent = place.send(1)
 
         assert place.waiting() == [sent]
+
+    def test_what_its_broker_could_not_take_is_pending_until_the_relay_has_published_it(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(outgoing: Any) -> None:
+            raise BrokerConnectionError("gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(place.broker, "_enqueue", away)
+            with transaction.atomic():
+                sent = place.send(1)
+        assert place.waiting() == [sent]
+        if place.broker.journal is not None:  # where the broker writes the records itself nobody can while it is away
+            assert place.record(sent).state == "pending"
+
+        Relay(place.broker, "me").work()
+
+        assert place.sent() == [sent]
+        assert place.waiting() == []
+        assert place.record(sent).state == "enqueued"
 
     def test_without_the_outbox_the_error_is_the_callers(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         def away(outgoing: Any) -> None:
