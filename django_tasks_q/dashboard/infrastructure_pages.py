@@ -63,24 +63,24 @@ class WorkerAdmin(WorkerBase):
 
 
 class WaitingAdmin(WaitingBase):
-    """Messages of committed transactions on their way to the broker. Their payloads are nobody's to read."""
+    """Messages of committed transactions on their way to the broker. Their payloads are nobody's to read.
 
-    list_display: Any = ("message", "kind_shown", "queue_name", "due", "created", "size")
+    What waits in the room beside them is delayed or dead, and shown as such.
+    """
+
+    list_display: Any = ("message", "queue_name", "due", "created", "size")
     list_display_links: Any = None
     ordering: ClassVar[Any] = ("-id",)
     search_fields: ClassVar[Any] = ("message_id__exact",)
     search_help_text = gettext_lazy("A whole message id.")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WaitingMessage]:
-        return super().get_queryset(request).defer("payload").annotate(bytes=Length("payload"))
+        found = super().get_queryset(request).filter(kind=WaitingMessage.Kind.COMMIT)
+        return found.defer("payload").annotate(bytes=Length("payload"))
 
     @admin.display(description=gettext_lazy("message"))
     def message(self, row: WaitingMessage) -> str:
         return presentation.text(row.message_id)
-
-    @admin.display(description=gettext_lazy("kind"))
-    def kind_shown(self, row: WaitingMessage) -> str:
-        return row.get_kind_display()
 
     @admin.display(description=gettext_lazy("due"))
     def due(self, row: WaitingMessage) -> SafeString | str:

@@ -88,7 +88,8 @@ def _latest(state: State) -> list[MessageRecord]:
 
 def _outbox_since() -> datetime | None:
     """Since when the oldest message waits for the relay, where the records are."""
-    waiting = WaitingMessage.objects.using(records_alias()).filter(due_at__lte=timezone.now()).order_by("due_at")
+    rows = WaitingMessage.objects.using(records_alias()).filter(kind=WaitingMessage.Kind.COMMIT)
+    waiting = rows.filter(due_at__lte=timezone.now()).order_by("due_at")
     first: datetime | None = waiting.values_list("created_at", flat=True).first()
     return first
 

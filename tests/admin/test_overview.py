@@ -111,6 +111,18 @@ def test_messages_that_nobody_relays_are_told_of(admin: Client, broker: Database
     assert card(admin, "outbox") == "1"
 
 
+def test_what_is_delayed_or_dead_in_the_waiting_room_waits_for_no_relay(admin: Client, broker: DatabaseBroker) -> None:
+    start_worker()
+    long_ago = timezone.now() - timedelta(minutes=9)
+    for kind in ("delay", "retry", "parked", "dead"):
+        WaitingMessage.objects.create(
+            message_id=kind, queue_name="shop", kind=kind, payload=b"", due_at=long_ago, created_at=long_ago
+        )
+
+    assert warnings(admin) == []
+    assert card(admin, "outbox") == "0"
+
+
 def test_a_broker_that_cannot_be_reached_is_a_warning_and_no_error_page(
     admin: Client, broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,15 @@ def test_the_outbox_shows_no_payload(admin: Client, broker: DatabaseBroker) -> N
     assert "secret" not in page
 
 
+def test_what_waits_in_the_room_is_not_in_the_outbox(admin: Client, broker: DatabaseBroker) -> None:
+    for kind in ("delay", "retry", "parked", "dead"):
+        WaitingMessage.objects.create(
+            message_id=f"waits-{kind}", queue_name="shop", kind=kind, payload=b"", due_at=NOW, created_at=NOW
+        )
+
+    assert "waits-" not in admin.get(url("waitingmessage_changelist")).text
+
+
 # Mutexes
 
 
