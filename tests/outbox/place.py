@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from django_tasks_q import Actor, records_database
-from django_tasks_q.broker import Broker, Consumer
+from django_tasks_q.broker import MAX_BATCH, Broker, Consumer
 from django_tasks_q.deliveries import Delivery, Held, Settlement, WorkerInfo
 from django_tasks_q.keeper.mirror_service import catch_up
 from django_tasks_q.models import MessageRecord, WaitingMessage
 from django_tasks_q.outcomes import DONE
 from tests.support.waiting import until
-
-PLENTY = 10_000
 
 
 class Place(NamedTuple):
@@ -30,8 +28,8 @@ class Place(NamedTuple):
 
     @property
     def knows_ids(self) -> bool:
-        """Whether the broker can tell that it has a message already."""
-        return self.broker.capabilities.unique_ids.level == "same"
+        """Whether the broker can tell that it has a message already, at least in the same queue."""
+        return bool(self.broker.capabilities.unique_ids)
 
     def send(self, number: int) -> str:
         message = self.note.send_on_commit_with_options(args=(number,), using=self.alias)
@@ -39,15 +37,12 @@ class Place(NamedTuple):
 
     def sent(self) -> list[str]:
         """The ids that the broker has ready, in the order in which they came."""
-        if self.broker.capabilities.peek.level == "same":
-            return [delivery.message_id for delivery in self.broker.peek("default", "ready", PLENTY)]
-        return self._claimed()
-
-    def _claimed(self) -> list[str]:
-        """As somebody sees them who takes all and gives them back."""
         number = sum(counts.ready for counts in self.broker.counts() if counts.queue_name == "default")
-        with self._worker() as consumer:
-            return [delivery.message_id for delivery in _take(consumer, number)]
+        if number <= MAX_BATCH and self.broker.capabilities.peek.level == "same":
+            deliveries = self.broker.peek("default", "ready", MAX_BATCH)
+        else:
+            deliveries = self.claim(number)
+        return [delivery.message_id for delivery in deliveries]
 
     def claim(self, number: int) -> list[Delivery]:
         """So many messages, for a look; then they are ready again."""
@@ -71,7 +66,7 @@ class Place(NamedTuple):
 
     def held(self, message_id: str) -> Held:
         """A message as the broker holds it, or the rows where it lets its messages wait."""
-        while self.broker.take_in(PLENTY):
+        while self.broker.take_in(MAX_BATCH):
             pass
         return self.broker.look_up([message_id])[message_id]
 
@@ -89,5 +84,5 @@ class Place(NamedTuple):
 
 def _take(consumer: Consumer, number: int) -> list[Delivery]:
     taken: list[Delivery] = []
-    until(lambda: taken.extend(consumer.exchange([], PLENTY).deliveries) or len(taken) >= number)
+    until(lambda: taken.extend(consumer.exchange([], MAX_BATCH).deliveries) or len(taken) >= number)
     return taken
