@@ -7,7 +7,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.db import transaction
@@ -29,9 +28,9 @@ SENDERS = 100
 
 
 @pytest.fixture(params=BROKERS)
-def elsewhere(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Iterator[Elsewhere]:
+def elsewhere(request: pytest.FixtureRequest, store: Store) -> Iterator[Elsewhere]:
     """Where the broker lives."""
-    with open_elsewhere(request.param, tmp_path / "private", store) as elsewhere:
+    with open_elsewhere(request.param, store) as elsewhere:
         yield elsewhere
 
 

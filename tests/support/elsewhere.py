@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from django_tasks_q.broker import Broker
@@ -96,17 +97,25 @@ class _Server(Elsewhere):
 
 
 @contextmanager
-def open_elsewhere(kind: str, folder: Path, project: Store) -> Iterator[Elsewhere]:
+def _open_database(project: Store) -> Iterator[_Database]:
+    # Not in a folder of pytest's: it takes those away from the server's user whenever another run begins.
+    with TemporaryDirectory() as folder:
+        server = PrivatePostgreSQL(Path(folder) / "server")
+        server.start()
+        try:
+            database = _Database(server, project)
+            yield database
+            database.close()
+        finally:
+            server.stop()
+
+
+@contextmanager
+def open_elsewhere(kind: str, project: Store) -> Iterator[Elsewhere]:
     """``database``, ``redis`` or ``rabbitmq``, running."""
     if kind == "database":
-        server = PrivatePostgreSQL(folder)
-        server.start()
-        database = _Database(server, project)
-        try:
+        with _open_database(project) as database:
             yield database
-        finally:
-            database.close()
-            server.stop()
         return
     private: AbstractContextManager[PrivateRedis | PrivateRabbitMQ]
     private = PrivateRedis("always") if kind == "redis" else PrivateRabbitMQ()
