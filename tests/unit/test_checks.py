@@ -633,8 +633,8 @@ def test_a_broker_on_another_host_needs_a_short_connect_timeout(
 
 def test_a_broker_beside_everything_else_needs_no_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     only = {**connections.settings["postgresql"], "HOST": "db.example"}
-    monkeypatch.setattr(connections, "settings", {"postgresql": only})
-    set_broker(DatabaseBroker(using="postgresql"))
+    monkeypatch.setattr(connections, "settings", {"elsewhere": only})
+    set_broker(DatabaseBroker(using="elsewhere"))
 
     assert checks.check_engines(None) == []
 
