@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from ...errors import BrokerError, ConnectionClosed
+from ...errors import ConnectionClosed
 from ...waker import Waker
 from .endpoint import Endpoint
 from .link import Link
@@ -28,13 +28,6 @@ class Bell:
         self._connections: dict[Endpoint, Any] = {}
         self._descriptors: dict[Endpoint, int] = {}
         self._channels: set[bytes] = set()
-
-    @property
-    def is_connected(self) -> bool:
-        return bool(self._connections)
-
-    def hears(self, channels: Mapping[bytes, bytes]) -> bool:
-        return channels.keys() <= self._channels
 
     def listen(self, channels: Mapping[bytes, bytes]) -> None:
         """Hear these channels as well; each is given with a key of its slot. Raises BrokerConnectionError."""
@@ -77,6 +70,3 @@ class Bell:
         for connection in self._connections.values():
             connection.disconnect()
         self._connections, self._descriptors, self._channels = {}, {}, set()
-
-
-__all__ = ["Bell", "BrokerError"]

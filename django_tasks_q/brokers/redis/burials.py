@@ -29,8 +29,8 @@ class Burials(RedisStore):
         lease = b"%d" % self.lease if is_new else b""
         if is_new or self.link.is_cluster:
             for key in self._worker_keys(worker_id, queue_names):
-                self.link.command(key, b"HSET", key, b"number", b"0")
-        if not self.call_on_leases("register", worker_id.encode(), lease):
+                self.call_with("admit", key)
+        if not self.call_with("register", self.keys.leases, worker_id.encode(), lease):
             # Buried meanwhile, perhaps before the keys were written.
             self._fence(worker_id, queue_names)
 
@@ -56,10 +56,10 @@ class Burials(RedisStore):
         self.make_known(self.queues)
         if worker_ids:
             lease = b"%d" % self.lease
-            self.call_on_leases("renew", lease, *(worker_id.encode() for worker_id in worker_ids))
+            self.call_with("renew", self.keys.leases, lease, *(worker_id.encode() for worker_id in worker_ids))
 
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
-        self.call_on_leases("condemn", worker_id.encode(), b"0")
+        self.call_with("condemn", self.keys.leases, worker_id.encode(), b"0")
         return self._bury(worker_id, casualties, judge)
 
     def _bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge) -> int:
@@ -77,8 +77,9 @@ class Burials(RedisStore):
     def _owned(self, worker_id: str, queue_name: str) -> Iterator[list[Owned]]:
         """What a worker holds in a queue, in batches."""
         cursor = b"0"
+        channel = self.keys.channel(worker_id, queue_name if self.link.is_cluster else None)
         while True:
-            cursor, rows = self.call_on("owned", queue_name, worker_id.encode(), cursor)
+            cursor, rows = self.call_on("owned", queue_name, worker_id.encode(), cursor, channel)
             if rows:
                 yield [
                     (
@@ -114,8 +115,8 @@ class Burials(RedisStore):
     def rescue(self, judge: Judge) -> list[str]:
         self._promote()
         rescued = []
-        for worker_id in [name.decode() for name in self.call_on_leases("expired")]:
-            if not self.call_on_leases("condemn", worker_id.encode(), b"1"):
+        for worker_id in [name.decode() for name in self.call_with("expired", self.keys.leases)]:
+            if not self.call_with("condemn", self.keys.leases, worker_id.encode(), b"1"):
                 continue
             try:
                 self._bury(worker_id, self._started(worker_id), judge)

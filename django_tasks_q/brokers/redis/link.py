@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 from redis.exceptions import AskError, NoScriptError
 
-from ...errors import BrokerError, ConnectionClosed, ConnectionFailed
+from ...errors import BrokerError, ConnectionFailed
 from .endpoint import Endpoint
 from .packing import pack_call, pack_command
 from .scripts import Script
@@ -73,10 +74,20 @@ class Link(ABC):
         for endpoint, positions in self._by_server(calls, answers).items():
             try:
                 replies = endpoint.ask(b"".join([calls[at].packed() for at in positions]), len(positions))
+            except ConnectionFailed:
+                replies = self._one_by_one([calls[at] for at in positions])
             except BrokerError as error:
                 replies = [error] * len(positions)
             for at, reply in zip(positions, replies, strict=True):
                 answers[at] = self._followed_up(calls[at], reply)
+        return answers
+
+    def _one_by_one(self, calls: Sequence[Call]) -> list[Any]:
+        """The first one patiently; when its server stays away, the others are not tried."""
+        answers: list[Any] = []
+        for call in calls:
+            is_away = bool(answers) and isinstance(answers[-1], ConnectionFailed)
+            answers.append(answers[-1] if is_away else self._caught(call))
         return answers
 
     def _by_server(self, calls: Sequence[Call], answers: list[Any]) -> dict[Endpoint, list[int]]:
@@ -89,7 +100,7 @@ class Link(ABC):
         return by_server
 
     def _followed_up(self, call: Call, reply: Any) -> Any:
-        if isinstance(reply, (NoScriptError, AskError, ConnectionFailed)):  # it has not happened
+        if isinstance(reply, NoScriptError | AskError):  # it has not happened
             return self._caught(call)
         if isinstance(reply, Exception) and not isinstance(reply, BrokerError):
             return refusal(reply, self.address)
@@ -178,23 +189,30 @@ class SingleLink(Link):
 
 
 def connector(connection_class: type, options: Mapping[str, Any], timeout: Callable[[], float]) -> Callable[[], Any]:
-    """Makes connections that answer in bytes and never wait for ever, whatever else the options say."""
+    """Makes connections that answer in bytes and never wait for ever, whatever else the options say.
+
+    TypeError for an option that the client library does not know.
+    """
     kept = {name: value for name, value in options.items() if value is not None and not name.startswith(_UNWANTED)}
+    if "path" not in kept:
+        kept = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE, **kept}
 
     def connect() -> Any:
         bounds = {name: min(timeout(), kept.get(name) or timeout()) for name in _TIMEOUTS}
-        return connection_class(
-            **{"socket_keepalive": True, **kept, **bounds, "decode_responses": False, "protocol": 2}
-        )
+        return connection_class(**{**kept, **bounds, "decode_responses": False, "protocol": 2})
 
+    connect()  # made and not opened, for its complaints
     return connect
 
 
-_FORCED = {"decode_responses": False, "protocol": 2}
 _TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
 
 _UNWANTED = ("retry", "health_check_interval", "maint_", "oss_cluster_maint", "orig_")
 """Options of the client library's connections that would repeat calls behind our back, or listen to what we do not."""
 
-
-__all__ = ["Call", "ConnectionClosed", "Link", "SingleLink", "connector"]
+_KEEPALIVE = {
+    getattr(socket, name): seconds
+    for name, seconds in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
+"""Half a minute after the other side has vanished, a worker that waits for it is told."""

@@ -47,7 +47,7 @@ class RedisStore(Broker):
         """Note queues where others find them."""
         names = [name.encode() for name in queue_names]
         if names:
-            self.link.command(self.keys.queues, b"SADD", self.keys.queues, *names)
+            self.call_with("make_known", self.keys.queues, *names)
 
     def call_on(self, script: str, queue_name: str, *args: bytes) -> Any:
         """The answer of a script about one queue."""
@@ -65,9 +65,9 @@ class RedisStore(Broker):
         keys = self.keys.packed(queue_name)
         return Call(load(script), self.keys.named(queue_name, "messages"), keys, QUEUE_KEYS, args)
 
-    def call_on_leases(self, script: str, *args: bytes) -> Any:
-        """The answer of a script about the leases."""
-        return self.link.call(Call(load(script), self.keys.leases, pack_parts([self.keys.leases]), 1, args))
+    def call_with(self, script: str, key: bytes, *args: bytes) -> Any:
+        """The answer of a script that has one key only."""
+        return self.link.call(Call(load(script), key, pack_parts([key]), 1, args))
 
     @property
     def budget(self) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import exceptions
 
-from ...errors import BrokerConnectionError, BrokerError, ConnectionFailed
+from ...errors import BrokerError, ConnectionFailed
 
 _PASSING = {
     "LOADING": "it is loading its data",
@@ -29,14 +29,6 @@ _KINDS: dict[type[Exception], str] = {
 }
 
 
-class Refused(ConnectionFailed):
-    """Redis answers but refuses for the time being; nothing has happened."""
-
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def refusal(error: Exception, address: str) -> BrokerError:
     """What a refusal of Redis means. The client library takes the code off those that it knows."""
     text = str(error)
@@ -44,10 +36,7 @@ def refusal(error: Exception, address: str) -> BrokerError:
     if (code not in _PASSING and "out of memory" in text) or "'maxmemory'" in text:
         code = "OOM"
     if code in _PASSING:
-        return Refused(f"Redis at {address} does not serve: {_PASSING[code]} ({text}).", code)
+        return ConnectionFailed(f"Redis at {address} does not serve: {_PASSING[code]} ({text}).")
     if isinstance(error, exceptions.ConnectionError):  # a password that is wrong, too many clients
         return ConnectionFailed(f"Redis at {address} does not let us in: {text}")
     return BrokerError(f"Redis at {address}: {text}")
-
-
-__all__ = ["BrokerConnectionError", "Refused", "refusal"]

@@ -93,6 +93,7 @@ def _cluster_of(
         host, port = address
         return Endpoint(connector(connection_class, {**options, "host": host, "port": port}, timeout), f"{host}:{port}")
 
+    connect_to(nodes[0])  # for its complaints
     return ClusterLink(nodes, connect_to, timeout)
 
 
@@ -114,5 +115,5 @@ def _node(text: str, port: int) -> tuple[str, int]:
     if not separator or after.endswith("]"):
         return text.strip("[]"), port
     if not after.isdigit():
-        raise ValueError(f"Not a port: {after!r}")
+        raise ValueError("What follows the colon behind a host is no port.")  # it may be half a password
     return host.strip("[]"), int(after)

@@ -1,11 +1,13 @@
--- A part of what a worker holds in a queue. It was fenced before, so nothing is added meanwhile.
+-- A part of what a worker holds in a queue, which nobody wakes it for any more. It was fenced before, so nothing is
+-- added meanwhile.
 --
 -- KEYS     the thirteen of the queue (keys.py)
--- ARGV     1 worker  2 cursor, 0 to begin
+-- ARGV     1 worker  2 cursor, 0 to begin  3 channel that wakes the worker
 -- Returns  {cursor, 0 when that was all; id, entry, since when it is known to run (epoch ms) or '', ...}
--- Reads only.
+-- Atomic: one script; it writes nothing but a removal.
 --@ queue
 local q = queue_at(1)
+redis.call('SREM', q.waiters, ARGV[3])
 local scanned = redis.call('HSCAN', q.claims, ARGV[2], 'COUNT', 500)
 local owned = {}
 for i = 1, #scanned[2], 2 do

@@ -24,12 +24,15 @@ local function size_of(fields)
   return bytes, #fields / 2
 end
 
--- Events that are gone from the stream; without a gap an empty journal leaves no key.
+-- An empty stream stays for a while: it knows its last id, so no new entry is taken for one that was trimmed.
+local STREAM_TTL = 3600000
+
+-- Events that are gone from the stream; an empty journal keeps no count.
 local function count_off(q, bytes, events)
   local left = redis.call('HINCRBY', q.fill, 'bytes', -bytes)
   redis.call('HINCRBY', q.fill, 'events', -events)
   if redis.call('XLEN', q.journal) == 0 then
-    redis.call('DEL', q.journal)
+    redis.call('PEXPIRE', q.journal, STREAM_TTL)
     redis.call('HDEL', q.fill, 'bytes', 'events')
     left = 0
   end
@@ -67,7 +70,9 @@ local function tell(q, budget)
   redis.call('XADD', q.journal, '*', unpack(fields))
   local bytes = size_of(fields)
   local total = redis.call('HINCRBY', q.fill, 'bytes', bytes)
-  redis.call('HINCRBY', q.fill, 'events', #events)
+  if redis.call('HINCRBY', q.fill, 'events', #events) == #events then
+    redis.call('PERSIST', q.journal)
+  end
   local dropped = 0
   while total > budget and dropped < 1000 do
     total = drop_oldest(q)
