@@ -28,7 +28,7 @@ from django_tasks_q.outcomes import DONE, Dead, Requeue, Retry
 from django_tasks_q.recording import Recording
 from tests.brokers.bench import Bench
 from tests.brokers.conformance import AN_HOUR, NOON, Conformance
-from tests.support.private_redis import PrivateRedis, RedisSentinels
+from tests.support.private_redis import PrivateRedis, RedisCluster, RedisSentinels
 from tests.support.redis_brokers import URL, cluster_url, keys_of, redis_broker
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import until
@@ -428,6 +428,23 @@ class TestTrouble:
             consumer.close()
             broker.close()
 
+    def test_after_the_loss_of_a_node_its_replica_serves(self) -> None:
+        with RedisCluster(replicas=1) as cluster:
+            url = cluster.url.replace("redis://", "redis+cluster://")
+            broker = declare(RedisBroker(url=url, namespace="survivor", wait_replicas=1))
+            consumer = broker.consume(WorkerInfo("w"))
+            send(broker, "m1", "m2")
+            (delivery,) = consumer.exchange([], 1).deliveries
+            broker.wait_replicas = 0
+            cluster.master_of("survivor:{q}:messages").kill()
+
+            until(lambda: _sent(broker, "m3"), 20)
+
+            assert sorted(drain(consumer)) == ["m2", "m3"]
+            assert not consumer.exchange([Settlement(delivery, DONE)], 0).refused
+            consumer.close()
+            broker.close()
+
 
 def hang(client: Any) -> None:
     """Until somebody kills the script."""
@@ -799,6 +816,13 @@ class TestDescription:
 
     def test_a_server_that_answers_is_ready(self, broker: RedisBroker) -> None:
         broker.check_ready()
+
+    def test_without_a_url_the_options_say_where(self, server: PrivateRedis) -> None:
+        broker = declare(RedisBroker(host=server.host, port=server.port, db=3))
+        send(broker, "m")
+
+        assert server.info("keyspace")["db3"]["keys"] > 0
+        broker.close()
 
     def test_a_client_lends_its_options(self) -> None:
         with closing(redis.Redis.from_url(URL, decode_responses=True)) as client, redis_broker() as other:

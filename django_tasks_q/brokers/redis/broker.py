@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ... import changes
+from ... import changes, clock
 from ...capabilities import Capabilities, Capability
 from ...deliveries import Judge, Outgoing, Settlement, Started, WorkerInfo
 from ...errors import BrokerConnectionError, ConnectionClosed, DuplicateMessage
@@ -101,10 +101,13 @@ class RedisBroker(Operating, Burials):
         if not self.clock.is_known and any(item.delay is not None or item.eta is not None for item in items):
             seconds, micros = self.link.command(self.keys.queues, b"TIME")
             self.clock.set(int(seconds) * 1000 + int(micros) // 1000)
+        began = clock.monotonic()
         try:
             now, is_short, refused = self._store(queue_name, items, mode)
         except ConnectionClosed:
-            # Nobody knows whether they arrived, so the second time those that did are left out.
+            if clock.monotonic() - began > self.send_timeout / 4000:
+                raise
+            # There is time to send again. Nobody knows whether they arrived, so those that did are left out now.
             again = [msgspec.structs.replace(item, repeat=True) for item in items]
             now, is_short, refused = self._store(queue_name, again, mode)
         self.clock.set(now)

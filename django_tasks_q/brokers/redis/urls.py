@@ -13,7 +13,6 @@ from .cluster import ClusterLink
 from .endpoint import Endpoint
 from .link import Link, SingleLink, connector
 
-DEFAULT_URL = "redis://127.0.0.1:6379/0"
 _PORTS = {"sentinel": 26379, "cluster": 6379}
 
 Timeout = Callable[[], float]
@@ -25,17 +24,15 @@ def make_link(url: str | None, client: Any, options: Mapping[str, Any], timeout:
         raise ValueError("Give url= or client=, not both.")
     if client is not None:
         return _link_of_client(client, timeout)
-    scheme, _, kind = urlsplit(url or DEFAULT_URL).scheme.partition("+")
+    if url is None:
+        return _link_of_pool(Redis(**options).connection_pool, timeout)
+    scheme, _, kind = urlsplit(url).scheme.partition("+")
     if kind:
         makers = {"sentinel": _sentinel_link, "cluster": _cluster_link}
         if kind not in makers or scheme not in ("redis", "rediss"):
             raise ValueError(f"Not a Redis URL: {scheme}+{kind}://")
-        return makers[kind](str(url), scheme == "rediss", options, timeout)
-    if url is None and "host" in options:
-        pool = Redis(**options).connection_pool
-    else:
-        pool = ConnectionPool.from_url(url or DEFAULT_URL, **options)
-    return _link_of_pool(pool, timeout)
+        return makers[kind](url, scheme == "rediss", options, timeout)
+    return _link_of_pool(ConnectionPool.from_url(url, **options), timeout)
 
 
 def _link_of_client(client: Any, timeout: Timeout) -> Link:
