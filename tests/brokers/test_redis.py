@@ -787,6 +787,19 @@ class TestJournal:
 
         assert broker.journal.partitions() == []
 
+    @pytest.mark.parametrize("end", ["done", "discarded"])
+    def test_an_id_without_a_record_that_is_sent_again_has_none_either(self, broker: RedisBroker, end: str) -> None:
+        consumer = broker.consume(WorkerInfo("w"))
+        for _ in range(2):
+            send(broker, "m", record=False)
+            if end == "done":
+                assert drain(consumer) == ["m"]
+            else:
+                assert broker.discard(["m"]) == ["m"]
+        consumer.close()
+
+        assert broker.journal.partitions() == []
+
     def test_the_mirror_writes_it_into_the_records(self, broker: RedisBroker, databases: None) -> None:
         names = [f"m{number:04}" for number in range(1_500)]
         broker.enqueue_many([Message("q", "work", (name,), message_id=name) for name in names])

@@ -131,7 +131,7 @@ class RedisBroker(Operating, Burials):
     def _store_safely(self, call: Call) -> Any:
         """Stored where it survives: on replicas, on the disk."""
         waits = []
-        timeout = b"%d" % (self.send_timeout * 3 // 4)  # the connection waits for the answer as long as send_timeout
+        timeout = b"%d" % (self.send_timeout // 2)  # the connection waits for the answer as long as send_timeout
         if self.wait_replicas:
             waits.append((self.wait_replicas, pack_command(b"WAIT", b"%d" % self.wait_replicas, timeout)))
         if self.wait_aof:

@@ -5,9 +5,14 @@ local function note(q, event)
   end
 end
 
+-- Whether what happens to a message is told: if it wants a record, or has died before (recording.py).
+local function is_recorded(header)
+  return header.record == 1 or header.life > 0
+end
+
 -- An event that the store itself causes, as changes.py tells it: promoted, requeued, withdrawn.
 local function note_own(q, kind, state, now, id, header, delivery)
-  if header.record == 0 and header.life == 0 then
+  if not is_recorded(header) then
     return
   end
   note(q, string.format(

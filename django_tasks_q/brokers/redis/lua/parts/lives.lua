@@ -1,4 +1,5 @@
--- The next life of ids that ended, so that an id that is sent again begins a new one and a repeat is recognised.
+-- The next life of ids that ended, so that an id that is sent again begins a new one and a repeat is recognised. An id
+-- without a record lives its first life again: who has lived before is recorded.
 -- Two generations of at most 50,000 ids for each queue; what nobody added to for a day is forgotten.
 local MOST_LIVES, LIVES_TTL = 50000, 86400000
 

@@ -20,10 +20,11 @@ local function finish(q, first, count, before, accepted)
     local id, fence = ARGV[first + i], ARGV[first + count + i]
     if owns(claims[i + 1], fence) then
       accepted[before + i + 1] = true
+      local event, life = ARGV[first + 2 * count + i], life_in(fence)
       gone[#gone + 1] = id
       lives[#lives + 1] = id
-      lives[#lives + 1] = life_in(fence) + 1
-      note(q, ARGV[first + 2 * count + i])
+      lives[#lives + 1] = event == '' and life or life + 1  -- without a record there is nothing to tell lives apart
+      note(q, event)
     end
   end
   if #gone > 0 then

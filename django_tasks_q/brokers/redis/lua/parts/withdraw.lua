@@ -8,7 +8,7 @@ local function withdraw(q, gone, now)
     local id, header = gone[i], read_header(gone[i + 1])
     ids[#ids + 1] = id
     lives[#lives + 1] = id
-    lives[#lives + 1] = header.life + 1
+    lives[#lives + 1] = is_recorded(header) and header.life + 1 or header.life
     note_own(q, 5, 'discarded', now, id, header, header.number + 1)
   end
   redis.call('HDEL', q.messages, unpack(ids))
