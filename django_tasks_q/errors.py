@@ -80,6 +80,19 @@ class BrokerNotReady(BrokerError):
     """The broker's storage is not there yet (for the database broker: run ``manage.py migrate``)."""
 
 
+class QueueMismatch(BrokerNotReady):
+    """A queue exists at the broker with other arguments than this project wants."""
+
+
+class PartialSendError(BrokerConnectionError):
+    """Only a part of the messages was sent: ``sent`` and ``unsent`` say which; those may be sent again."""
+
+    def __init__(self, message: str | None = None, sent: Sequence[Any] = (), unsent: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.sent = list(sent)
+        self.unsent = list(unsent)
+
+
 class QueueJoinTimeout(DjangoTasksQError):
     """The queue was not empty when the time was up."""
 
