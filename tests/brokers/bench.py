@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import msgspec
 from django.db import connections
 
 from django_tasks_q import Message, actor
@@ -36,6 +37,12 @@ from django_tasks_q.outcomes import Dead, ErrorInfo, Outcome
 from tests.support.waiting import until
 
 PATIENCE = 20
+MANY = 3_000
+"""Threads of workers whose broker gives out no more than threads can run."""
+
+MOMENT = 0.8
+"""Seconds within which a broker that pushes has given out what it has, second thoughts about losses included."""
+
 BOOM = ErrorInfo("ValueError", "boom", "Traceback: boom")
 
 
@@ -58,7 +65,9 @@ class Desk:
         self.worker_id = info.worker_id
         self._broker = broker
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=info.worker_id)
-        self._is_open = True
+        self.suspects = info.suspects
+        self.is_open = self.is_alive = True
+        self._is_prompt = broker.capabilities.prompt_claims.level == "same"
         self.consumer = self.call(broker.consume, info)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -71,7 +80,31 @@ class Desk:
     def exchange(
         self, settlements: Sequence[Settlement] = (), room: int = 0, started: Sequence[Started] = ()
     ) -> Exchange:
-        return self.call(self.consumer.exchange, settlements, room, started)
+        answer = self.call(self.consumer.exchange, settlements, room, started)
+        if room and not answer.deliveries and not self._is_prompt:
+            answer = msgspec.structs.replace(answer, deliveries=self.call(self._await_deliveries, room))
+        return answer
+
+    def _await_deliveries(self, room: int) -> list[Delivery]:
+        """What arrives within a moment, from a broker that pushes."""
+        deadline = time.monotonic() + MOMENT
+        while time.monotonic() < deadline:
+            self.consumer.wait(MOMENT / 10)
+            deliveries = self.consumer.exchange([], room).deliveries
+            if deliveries:
+                return deliveries
+        return []
+
+    def cut(self) -> None:
+        """Lose the connection, as a process does that dies or a network that is parted."""
+        self.is_alive = False
+        if self.is_open:
+            self.call(self.consumer.disconnect)
+
+    def breathe(self) -> None:
+        """Take in what has arrived."""
+        if self.is_alive:
+            self.call(self.consumer.exchange, [], 0)
 
     def take(self, number: int = 1, room: int | None = None) -> list[Delivery]:
         """Exactly ``number`` deliveries, as soon as they can be had."""
@@ -89,6 +122,10 @@ class Desk:
     def finds_nothing(self) -> bool:
         return not self.exchange(room=100).deliveries
 
+    def has_nothing_yet(self) -> bool:
+        """As :meth:`finds_nothing`, without giving what is on its way a moment."""
+        return not self.call(self.consumer.exchange, [], 100).deliveries
+
     def settle(self, delivery: Delivery, outcome: Outcome, **fields: Any) -> Exchange:
         return self.exchange([Settlement(delivery, outcome, **fields)])
 
@@ -97,8 +134,8 @@ class Desk:
         return self.settle(delivery, outcome, error=BOOM, started_at=1_700_000_000_000, **fields)
 
     def leave(self, *, give_back: bool = True) -> None:
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = self.is_alive = False
             try:
                 self.call(self.consumer.close, give_back=give_back)
             finally:
@@ -126,7 +163,8 @@ class Bench:
     # Acting
 
     def worker(self, name: str = "w", queues: Mapping[str, int] | None = None, *, suspects: bool = False) -> Desk:
-        desk = Desk(self.broker, WorkerInfo(name, queues or {}, suspects=suspects))
+        threads = 8 if self.broker.capabilities.prompt_claims.level == "same" else MANY
+        desk = Desk(self.broker, WorkerInfo(name, queues or {}, threads, suspects))
         self.desks.append(desk)
         return desk
 
@@ -140,7 +178,12 @@ class Bench:
         return self.broker.prepare(self.message(name, **options))
 
     def bury(self, desk: Desk, *casualties: Casualty) -> int:
-        return self.broker.bury(desk.worker_id, casualties, self.judge)
+        if self.broker.capabilities.fenced_settle.level != "same":
+            desk.cut()  # its connection is its lease, and ends with the process
+        held = self.broker.bury(desk.worker_id, casualties, self.judge)
+        if casualties and self.broker.capabilities.suspects.level != "same":
+            self._count_losses(desk)
+        return held
 
     def lose(self, delivery: Delivery, kind: str = "lost") -> Casualty:
         return Casualty(delivery.message_id, delivery.number, kind, 1_700_000_000_000, "killed by signal 9")
@@ -152,6 +195,14 @@ class Bench:
             delivery = desk.take_one()
             assert delivery.message_id == name
             self.bury(desk, self.lose(delivery))
+
+    def _count_losses(self, dead: Desk) -> None:
+        """Where whoever gets a message next counts its losses: somebody gets it, and gives it back."""
+        if not any(desk.is_alive for desk in self.desks):
+            desk = self.worker(f"successor {len(self.desks)}", suspects=dead.suspects)
+            desk.call(desk.consumer.wait, MOMENT)
+            desk.breathe()
+            desk.leave()
 
     def bury_as_dead(self, *names: str, queue: str = "q") -> None:
         """Dead letters, made the usual way."""
@@ -169,7 +220,27 @@ class Bench:
     def holds(self, queue: str = "q") -> tuple[int, int, int, int]:
         """Ready, in flight, delayed, dead."""
         counts = self.counts(queue)
+        if self.broker.capabilities.counts.level != "same":
+            counts = self._steady_counts(queue)
         return counts.ready, counts.in_flight, counts.delayed, counts.dead
+
+    def _steady_counts(self, queue: str) -> QueueCounts:
+        """Counts that stay the same for a moment, where messages are on their way between processes."""
+        readings: list[QueueCounts] = []
+        deadline = time.monotonic() + PATIENCE
+        while len(readings) < 4 or readings[-4:] != readings[-1:] * 4:
+            assert time.monotonic() < deadline, readings[-4:]
+            for desk in self.desks:
+                desk.breathe()
+            time.sleep(0.02)
+            readings.append(self.counts(queue))
+        return readings[-1]
+
+    def has_ready(self, *names: str, queue: str = "q") -> bool:
+        """Whether these messages are ready, in this order; where nobody can look at them: as many."""
+        if self.broker.capabilities.peek.level != "same":
+            return self.holds(queue)[0] == len(names)
+        return self.peek(queue=queue) == list(names)
 
     def peek(self, state: Any = "ready", queue: str = "q") -> list[str]:
         return [delivery.message_id for delivery in self.broker.peek(queue, state)]
@@ -238,7 +309,7 @@ def _told_stories(events: Sequence[Event]) -> dict[str, Story]:
             change.lost,
             change.life,
             change.reason,
-            tuple(sorted(attempts.get(change.message_id, []))),
+            tuple(sorted(set(attempts.get(change.message_id, [])))),
         )
         for change in changes
     }

@@ -95,9 +95,9 @@ class Sending:
         with pytest.raises(DuplicateMessage):
             bench.broker.enqueue_many([bench.message(f"m{number}") for number in range(5)])
 
-        assert bench.peek() == ["m3"]
+        assert bench.has_ready("m3")
         bench.broker.enqueue_many([bench.message(f"n{number}") for number in range(5)])
-        assert bench.peek() == ["m3", "n0", "n1", "n2", "n3", "n4"]
+        assert bench.has_ready("m3", "n0", "n1", "n2", "n3", "n4")
 
     def test_many_messages_with_the_same_id_twice_are_refused(self, bench: Bench) -> None:
         with pytest.raises(DuplicateMessage):
@@ -110,7 +110,7 @@ class Sending:
         names = [f"m{number:04}" for number in range(2_500)]
         bench.broker.enqueue_many([bench.message(name) for name in names])
 
-        deliveries = bench.worker().take(2_500, room=1_000)
+        deliveries = bench.worker("w", {"q": 1}).take(2_500, room=1_000)
 
         assert [delivery.message_id for delivery in deliveries] == names
 
@@ -187,7 +187,7 @@ class Order:
         for name, priority in [("late", 100), ("middle 1", 0), ("soon", -100), ("middle 2", 0), ("rather soon", -1)]:
             bench.send(name, priority=priority)
 
-        assert bench.peek() == ["soon", "rather soon", "middle 1", "middle 2", "late"]
+        assert bench.has_ready("soon", "rather soon", "middle 1", "middle 2", "late")
         assert [d.message_id for d in bench.worker().take(5)] == [
             "soon", "rather soon", "middle 1", "middle 2", "late",
         ]  # fmt: skip
@@ -244,16 +244,16 @@ class Order:
 class Time:
     def test_a_delayed_message_waits_for_its_time(self, bench: Bench) -> None:
         sent_at = time.monotonic()
-        bench.send("m", delay=150)
+        bench.send("m", delay=400)
         assert bench.holds() == (0, 0, 1, 0)
 
         delivery = bench.worker().take_one()
 
-        assert time.monotonic() - sent_at >= 0.14
+        assert time.monotonic() - sent_at >= 0.39
         assert delivery.message_id == "m"
 
     def test_an_eta_is_the_time_a_message_waits_for(self, bench: Bench) -> None:
-        eta = clock.wall_ms() + 150
+        eta = clock.wall_ms() + 400
         bench.send("m", eta=eta)
         assert bench.holds() == (0, 0, 1, 0)
 
@@ -265,7 +265,7 @@ class Time:
         bench.send("m1", delay=0)
         bench.send("m2", eta=1_000)
 
-        assert bench.peek() == ["m1", "m2"]
+        assert bench.has_ready("m1", "m2")
 
     def test_delayed_messages_are_listed_in_the_order_of_their_times(self, bench: Bench) -> None:
         for name, delay in [("third", 3), ("first", 1), ("second", 2)]:
@@ -284,17 +284,17 @@ class Time:
     def test_a_consumer_that_waits_is_woken_when_a_delay_is_over(self, bench: Bench) -> None:
         desk = bench.worker()
         bench.send("m", delay=300)
-        assert desk.finds_nothing()
+        assert desk.has_nothing_yet()
         began = time.monotonic()
 
-        while desk.finds_nothing():
+        while desk.has_nothing_yet():
             desk.call(desk.consumer.wait, 10)
             assert time.monotonic() - began < 5
 
     def test_a_consumer_that_has_no_room_is_not_woken_again_and_again_when_a_delay_is_over(self, bench: Bench) -> None:
         desk = bench.worker()
         bench.send("m", delay=500)
-        assert desk.finds_nothing()
+        assert desk.has_nothing_yet()
         desk.call(desk.consumer.wait, 10)
         began, waits = time.monotonic(), 0
 
@@ -412,7 +412,7 @@ class Settling:
 
         desk.exchange([Settlement(second, HANDED_BACK), Settlement(first, HANDED_BACK)])
 
-        assert bench.peek() == ["m1", "m2", "m3"]
+        assert bench.has_ready("m1", "m2", "m3")
         assert [d.message_id for d in desk.take(3)] == ["m1", "m2", "m3"]
 
     def test_a_hand_back_counts_as_a_delivery_and_as_nothing_else(self, bench: Bench) -> None:
@@ -632,7 +632,7 @@ class Fencing:
         assert desk.finds_nothing()
         bench.until(lambda: desk.exchange(room=10).fenced)
         assert desk.finds_nothing()
-        assert bench.peek() == ["m"]
+        assert bench.has_ready("m")
 
     def test_a_worker_that_settles_too_late_learns_at_once_that_it_was_buried(self, bench: Bench) -> None:
         bench.send("m")
@@ -653,7 +653,7 @@ class Fencing:
 
         former.settle(delivery, DONE, then=(bench.outgoing("next"),))
 
-        assert bench.peek() == []
+        assert bench.has_ready()
         assert "next" not in bench.stories()
 
     def test_a_report_of_running_by_a_former_owner_changes_nothing(self, bench: Bench) -> None:
@@ -674,7 +674,7 @@ class Causing:
 
         desk.settle(desk.take_one(), DONE, then=(bench.outgoing("now"), bench.outgoing("later", delay=AN_HOUR)))
 
-        assert bench.peek() == ["now"]
+        assert bench.has_ready("now")
         assert bench.peek("delayed") == ["later"]
         assert [bench.story(name).state for name in ("m", "now", "later")] == ["succeeded", "enqueued", "delayed"]
 
@@ -685,7 +685,7 @@ class Causing:
 
         desk.fail(desk.take_one(), outcome, then=(bench.outgoing("next"),))
 
-        assert bench.peek() == ["next"]
+        assert bench.has_ready("next")
 
     def test_a_caused_message_that_waits_already_is_not_sent_again(self, bench: Bench) -> None:
         bench.send("m1", "m2")
@@ -696,7 +696,7 @@ class Causing:
         answer = desk.settle(second, DONE, then=(bench.outgoing("next"), bench.outgoing("another")))
 
         assert not answer.refused
-        assert bench.peek() == ["next", "another"]
+        assert bench.has_ready("next", "another")
 
     def test_two_settlements_of_one_exchange_that_cause_the_same_message_send_it_once(self, bench: Bench) -> None:
         bench.send("m1", "m2")
@@ -704,7 +704,7 @@ class Causing:
 
         desk.exchange([Settlement(d, DONE, then=(bench.outgoing("next"),)) for d in desk.take(2)])
 
-        assert bench.peek() == ["next"]
+        assert bench.has_ready("next")
 
     def test_a_settlement_handed_over_twice_causes_its_messages_once(self, bench: Bench) -> None:
         bench.send("m")
@@ -737,7 +737,7 @@ class Dying:
 
         assert bench.bury(desk) == 2
 
-        assert bench.peek() == ["m1", "m2", "m3"]
+        assert bench.has_ready("m1", "m2", "m3")
         deliveries = bench.worker().take(3)
         assert [(d.number, d.retries, d.lost) for d in deliveries] == [(2, 0, 0), (2, 0, 0), (1, 0, 0)]
 
@@ -866,7 +866,7 @@ class Dying:
 
         desk.leave()
 
-        assert bench.peek() == ["m1", "m2"]
+        assert bench.has_ready("m1", "m2")
 
     def test_a_worker_that_leaves_in_a_hurry_gives_nothing_back_until_it_is_buried(self, bench: Bench) -> None:
         bench.send("m")
@@ -877,7 +877,7 @@ class Dying:
 
         assert bench.holds() == (0, 1, 0, 0)
         bench.bury(desk)
-        assert bench.peek() == ["m"]
+        assert bench.has_ready("m")
 
 
 class Leases:
@@ -1031,7 +1031,7 @@ class Operating:
         desk.take_one()
 
         for _ in range(2):
-            assert bench.peek() == ["running"]
+            assert bench.has_ready("running")
             assert bench.peek("in_flight") == ["waiting"]
             assert bench.peek("delayed") == ["delayed"]
             assert bench.peek("dead") == ["dead"]
@@ -1174,7 +1174,7 @@ class Operating:
         bench.broker.requeue(["m"])
 
         assert bench.broker.expire_dead_letters(0) == 0
-        assert bench.peek() == ["m"]
+        assert bench.has_ready("m")
 
 
 class Repeating:
@@ -1208,7 +1208,7 @@ class Repeating:
 
         self.repeat(bench, "new 1", "known", "new 2", "new 1")
 
-        assert bench.peek() == ["known", "new 1", "new 2"]
+        assert bench.has_ready("known", "new 1", "new 2")
         assert {story.life for story in bench.stories().values()} == {0}
 
 
