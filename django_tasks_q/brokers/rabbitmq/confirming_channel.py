@@ -1,0 +1,103 @@
+"""A channel on which every message is confirmed, or comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pika import exceptions, spec
+
+from ...errors import BrokerConnectionError, ConnectionClosed
+from .connection import Connection, closed_reason
+from .parcel import Item
+
+
+class ConfirmingChannel:
+    """Publishes to queues by name, through the default exchange, and keeps book of what was confirmed.
+
+    Everything is mandatory, so that a message to a missing queue comes back instead of being confirmed and lost; only
+    what the journal gets is not: nothing waits for it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._channel = connection.open_channel()
+        connection.ask(self._channel.confirm_delivery, self._on_answer)
+        self._channel.add_on_return_callback(self._on_return)
+        self._published = 0
+        self._unconfirmed: dict[int, Item | None] = {}
+        self._returned: list[Item] = []
+        self.has_answered = False
+        """Whether RabbitMQ has confirmed anything since this was last set to False."""
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._connection.is_open and self._channel.is_open)
+
+    def check_open(self) -> None:
+        """Raise ConnectionClosed unless it can be used."""
+        self._connection.check_open()
+        if not self._channel.is_open:
+            raise ConnectionClosed(f"RabbitMQ closed the channel: {closed_reason(self._channel)}")
+
+    def publish(self, item: Item) -> None:
+        item.is_returned = False
+        self._note(item)
+        self._publish(item.routing_key, item.body, item.properties, mandatory=True)
+
+    def publish_aside(self, routing_key: str, body: bytes, properties: Any) -> None:
+        """Publish something that nobody waits for."""
+        self._note(None)
+        self._publish(routing_key, body, properties, mandatory=False)
+
+    def _note(self, item: Item | None) -> None:
+        self._published += 1
+        self._unconfirmed[self._published] = item
+
+    def _publish(self, routing_key: str, body: bytes, properties: Any, *, mandatory: bool) -> None:
+        try:
+            self._channel.basic_publish("", routing_key, body, properties, mandatory=mandatory)
+        except exceptions.AMQPError as error:
+            raise ConnectionClosed(f"RabbitMQ closed the channel: {error}") from error
+
+    def is_quiet(self) -> bool:
+        """Whether everything was answered, or nothing will be."""
+        return not self._unconfirmed or not self.is_open
+
+    def owes_an_item(self) -> bool:
+        """Whether an item was published of which nobody knows."""
+        return any(item is not None and not item.is_resolved for item in self._unconfirmed.values())
+
+    def take_returned(self) -> list[Item]:
+        """What came back since the last call."""
+        returned, self._returned = self._returned, []
+        return returned
+
+    def _on_answer(self, frame: Any) -> None:
+        method = frame.method
+        self.has_answered = True
+        if method.multiple:
+            tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
+        else:
+            tags = [method.delivery_tag]
+        for tag in tags:
+            item = self._unconfirmed.pop(tag, None)
+            if item is not None:
+                self._resolve(item, isinstance(method, spec.Basic.Nack))
+
+    def _resolve(self, item: Item, is_refused: bool) -> None:
+        if is_refused:
+            item.error = BrokerConnectionError(f"RabbitMQ could not take a message for {item.routing_key}.")
+        elif item.is_returned:
+            self._returned.append(item)
+        else:
+            item.is_confirmed = True
+
+    def _on_return(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """A message comes back before it is confirmed, and messages come back in the order they were published."""
+        for item in self._unconfirmed.values():
+            if item is None or item.is_returned or item.routing_key != method.routing_key:
+                continue
+            if item.properties.message_id == properties.message_id:
+                item.is_returned = True
+                item.returns += 1
+                return

@@ -1,0 +1,41 @@
+"""Where RabbitMQ is: URLs and pika's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pika
+from pika.connection import Parameters
+
+
+def make_parameters(
+    url: str | Sequence[str] | None, parameters: Parameters | Iterable[Parameters] | None, options: dict[str, Any]
+) -> list[Parameters]:
+    """The nodes that may be asked, one after the other. Several URLs are a list, or one text with ``;`` between them.
+
+    ValueError when they are given twice, or make no sense.
+    """
+    if sum((url is not None, parameters is not None, bool(options))) > 1:
+        raise ValueError("Give url=, parameters= or pika's own parameters, and one of them only.")
+    if parameters is not None:
+        found = [parameters] if isinstance(parameters, Parameters) else list(parameters)
+    elif url is not None:
+        urls = url.split(";") if isinstance(url, str) else url
+        found = [pika.URLParameters(one.strip()) for one in urls if one.strip()]
+    else:
+        found = [pika.ConnectionParameters(**options)]
+    if not found:
+        raise ValueError("No address of RabbitMQ is given.")
+    for one in found:
+        one.heartbeat = 0  # a thread that holds the GIL could not answer; the kernel's keepalive does
+        one.blocked_connection_timeout = None  # senders wait as long as they are told to, and not longer
+    return found
+
+
+def address(parameters: Sequence[Parameters]) -> str:
+    """What people see of it: no password, and no name that it belongs to."""
+    scheme = "amqps" if parameters[0].ssl_options is not None else "amqp"
+    hosts = ",".join(f"{one.host}:{one.port}" for one in parameters)
+    host = parameters[0].virtual_host
+    return f"{scheme}://{hosts}" + ("" if host == "/" else f"/{host}")

@@ -1,0 +1,199 @@
+"""Sending: whoever comes first publishes for everybody who is waiting, and all share one wait for the confirms.
+
+There is no publisher thread: it would die at a fork, and a web server may allow none. The first sender leads: it writes
+what all of them want to send, reads the confirms and wakes them; who came meanwhile leads the next round.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock, RLock
+from typing import TYPE_CHECKING
+
+from ... import clock
+from ...errors import BrokerConnectionError, BrokerError, ConnectionClosed
+from ...events import Event
+from .confirming_channel import ConfirmingChannel
+from .connection import Connection
+from .journal_writer import JournalWriter
+from .parcel import Item, Parcel
+from .round import Round
+
+if TYPE_CHECKING:
+    from .broker import RabbitmqBroker
+
+MOST_AT_ONCE = 1_000
+"""Messages that are published before anybody reads a confirm."""
+
+
+class Publisher:
+    """The publishing connection of a process. Any thread may send."""
+
+    def __init__(self, broker: RabbitmqBroker) -> None:
+        self._broker = broker
+        self._queue: deque[Parcel] = deque()
+        self._mutex = Lock()
+        self._has_leader = False
+        self._use = RLock()
+        self._connection: Connection | None = None
+        self._channel: ConfirmingChannel | None = None
+        self._journal = JournalWriter(broker)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether RabbitMQ takes no messages at present, as far as is known."""
+        connection = self._connection
+        return connection is not None and connection.blocked
+
+    # Senders
+
+    def send(self, items: Sequence[Item], events: Sequence[Event] = (), seconds: float | None = None) -> None:
+        """Publish, and wait until RabbitMQ has taken responsibility for every item.
+
+        Raises the first error among them; BrokerConnectionError when nobody knows within ``send_timeout``.
+        """
+        error = self.deliver(items, events, seconds)
+        for item in items:
+            if not item.is_confirmed:
+                raise item.error or error or BrokerConnectionError()
+
+    def deliver(
+        self, items: Sequence[Item], events: Sequence[Event] = (), seconds: float | None = None, *, patient: bool = True
+    ) -> BrokerError | None:
+        """As :meth:`send`, but the items say themselves what became of them; the error is for the others."""
+        wait = self._broker.send_timeout / 1000 if seconds is None else seconds
+        parcel = Parcel(items, events, clock.monotonic() + wait, patient)
+        if self._join(parcel):
+            self._lead(parcel)
+        return parcel.error
+
+    def _join(self, parcel: Parcel) -> bool:
+        """Hand the parcel over and wait; True when its sender must lead."""
+        with self._mutex:
+            self._queue.append(parcel)
+            if not self._has_leader:
+                self._has_leader = True
+                return True
+        parcel.wait(parcel.deadline - clock.monotonic())
+        with self._mutex:
+            if not parcel.is_taken and not parcel.must_lead:
+                self._queue.remove(parcel)
+                parcel.finish(BrokerConnectionError("RabbitMQ did not answer in time."))
+        while not parcel.is_done and not parcel.must_lead:  # its leader has the same bound
+            parcel.wait(1.0)
+        return parcel.must_lead
+
+    def _lead(self, mine: Parcel) -> None:
+        try:
+            while not mine.is_done:
+                self._lead_once(self._take(), mine)
+        finally:
+            self._resign()
+
+    def _lead_once(self, batch: Sequence[Parcel], mine: Parcel) -> None:
+        try:
+            with self._use:
+                self._publish(batch)
+        except BrokerError as error:
+            for parcel in batch:
+                parcel.finish(error)
+        except BaseException:
+            self._hand_on(batch, mine)
+            raise
+
+    def _take(self) -> list[Parcel]:
+        batch: list[Parcel] = []
+        number = 0
+        with self._mutex:
+            while self._queue and (not batch or number + len(self._queue[0].items) <= MOST_AT_ONCE):
+                parcel = self._queue.popleft()
+                parcel.is_taken = True
+                number += len(parcel.items)
+                batch.append(parcel)
+        return batch
+
+    def _hand_on(self, batch: Sequence[Parcel], mine: Parcel) -> None:
+        """The leader was interrupted in the middle, by a time limit or a signal: the others send theirs again."""
+        self.disconnect()
+        with self._mutex:
+            mine.finish()
+            for parcel in reversed(batch):
+                if not parcel.is_done:
+                    parcel.is_taken = False
+                    self._queue.appendleft(parcel)
+
+    def _resign(self) -> None:
+        with self._mutex:
+            if self._queue:
+                self._queue[0].must_lead = True
+                self._queue[0].tell()
+            else:
+                self._has_leader = False
+
+    def _publish(self, batch: Sequence[Parcel]) -> None:
+        """Send a batch; once more when a connection that had been idle turns out to be none."""
+        was_idle = self._connection is not None
+        note = self._journal.pack([event for parcel in batch for event in parcel.events])
+        try:
+            try:
+                self._round(batch).run(note)
+            except ConnectionClosed:
+                has_answered = self._channel is not None and self._channel.has_answered
+                self.disconnect()
+                if not was_idle or has_answered:
+                    raise
+                self._round(batch).run(note)
+        finally:
+            if note is not None and not note.is_sent and all(parcel.patient for parcel in batch):
+                self._journal.take_back()  # nothing has happened that somebody should have been told of
+
+    def _round(self, batch: Sequence[Parcel]) -> Round:
+        connection, channel = self._open()
+        self._journal.look(connection)
+        channel.has_answered = False
+        return Round(self._broker, connection, channel, batch)
+
+    # The connection
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """The connection, for something else than publishing."""
+        with self._use:
+            yield self._open()[0]
+
+    def _open(self) -> tuple[Connection, ConfirmingChannel]:
+        if self._connection is not None and self._channel is not None:
+            self._connection.breathe()  # what happened while it was idle
+            if self._channel.is_open:
+                return self._connection, self._channel
+            self.disconnect()
+        connection = self._broker.connect("sends")
+        try:
+            channel = ConfirmingChannel(connection)
+            self._journal.declare(connection)
+        except BaseException:
+            connection.abort()
+            raise
+        self._connection, self._channel = connection, channel
+        return connection, channel
+
+    def disconnect(self) -> None:
+        """Drop the connection; what was not confirmed stays so."""
+        connection, self._connection = self._connection, None
+        self._channel = None
+        if connection is not None:
+            connection.abort()
+
+    def forget(self) -> None:
+        """This is a child process now, and the connection its parent's."""
+        if self._connection is not None:
+            self._connection.forget()
+
+    def close(self) -> None:
+        with self._use:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.leave()
+            self.disconnect()
