@@ -18,7 +18,8 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.QueueNotFound
         django_tasks_q.RateLimitExceeded django_tasks_q.Retry django_tasks_q.Shutdown django_tasks_q.SkipMessage
         django_tasks_q.TimeLimitExceeded django_tasks_q.UnsupportedVersion django_tasks_q.GenericActor
-        django_tasks_q.group django_tasks_q.PartialSendError django_tasks_q.set_progress django_tasks_q.stamping
+        django_tasks_q.group django_tasks_q.PartialSendError django_tasks_q.QueueMismatch django_tasks_q.set_progress
+        django_tasks_q.stamping
         django_tasks_q.revoke django_tasks_q.revoke_by_stamped_headers django_tasks_q.lift django_tasks_q.pause_queue
         django_tasks_q.resume_queue django_tasks_q.brokers.stub.StubBroker
         django_tasks_q.brokers.database.DatabaseBroker django_tasks_q.brokers.redis.RedisBroker
@@ -65,25 +66,27 @@ NAMES: dict[str, list[str]] = {
         RedisBroker(url=) RedisBroker(client=) RedisBroker(middleware=) RedisBroker(namespace=)
         RedisBroker(heartbeat_timeout=) RedisBroker(dead_message_ttl=) RedisBroker(redis_kwargs=) RabbitmqBroker(url=)
         RabbitmqBroker(middleware=) RabbitmqBroker(max_priority=) RabbitmqBroker(confirm_delivery=)
-        RabbitmqBroker(parameters=) Worker(queues=) Worker(worker_timeout=) Worker(worker_threads=) @actor(actor_name=)
-        @actor(queue_name=) @actor(priority=) @actor(broker=) @actor(max_retries=) @actor(min_backoff=)
-        @actor(max_backoff=) @actor(retry_when=) @actor(throws=) @actor(on_retry_exhausted=) @actor(max_age=)
-        @actor(time_limit=) @actor(notify_shutdown=) @actor(on_success=) @actor(on_failure=) @actor(pipe_ignore=)
-        @actor(delivery_limit=) @actor(store_results=) @actor(result_ttl=) @actor(rate_limit=) @actor(rate_limit_key=)
-        @actor(concurrency=) @actor(concurrency_key=) @actor(stamps=) @actor(unique=) @actor(unique_key=)
-        @actor(on_conflict=) @actor(schedule=) @actor(record=) send_with_options(args=) send_with_options(kwargs=)
-        send_with_options(delay=) send_with_options(eta=) send_with_options(message_id=) send_with_options(priority=)
-        send_with_options(max_retries=) send_with_options(min_backoff=) send_with_options(max_backoff=)
-        send_with_options(on_retry_exhausted=) send_with_options(max_age=) send_with_options(time_limit=)
-        send_with_options(notify_shutdown=) send_with_options(on_success=) send_with_options(on_failure=)
-        send_with_options(pipe_ignore=) send_with_options(delivery_limit=) send_with_options(store_results=)
-        send_with_options(result_ttl=) send_with_options(rate_limit=) send_with_options(concurrency=)
-        send_with_options(stamps=) send_with_options(stamped_headers=) send_with_options(unique=)
-        send_with_options(on_conflict=) send_with_options(record=) Message(queue_name=) Message(actor_name=)
-        Message(args=) Message(kwargs=) Message(options=) Message(message_id=) Message(message_timestamp=)
-        send_on_commit_with_options(using=) send_many(on_commit=) pipeline.run(delay=) get_message_id(default=)
-        get_retry_count(default=) get_max_retries(default=) get_queue_name(default=) get_current_message(default=)
-        revoke(ids=) revoke(stamps=) revoke(actor=) revoke(queue=) revoke(match=) revoke(terminate=) revoke(reason=)
+        RabbitmqBroker(parameters=) RabbitmqBroker(namespace=) RabbitmqBroker(queue_type=) Worker(queues=)
+        Worker(worker_timeout=) Worker(worker_threads=) @actor(actor_name=) @actor(queue_name=)
+        @actor(priority=) @actor(broker=) @actor(max_retries=) @actor(min_backoff=) @actor(max_backoff=)
+        @actor(retry_when=) @actor(throws=) @actor(on_retry_exhausted=) @actor(max_age=) @actor(time_limit=)
+        @actor(notify_shutdown=) @actor(on_success=) @actor(on_failure=) @actor(pipe_ignore=)
+        @actor(delivery_limit=) @actor(store_results=) @actor(result_ttl=) @actor(rate_limit=)
+        @actor(rate_limit_key=) @actor(concurrency=) @actor(concurrency_key=) @actor(stamps=) @actor(unique=)
+        @actor(unique_key=) @actor(on_conflict=) @actor(schedule=) @actor(record=) send_with_options(args=)
+        send_with_options(kwargs=) send_with_options(delay=) send_with_options(eta=)
+        send_with_options(message_id=) send_with_options(priority=) send_with_options(max_retries=)
+        send_with_options(min_backoff=) send_with_options(max_backoff=) send_with_options(on_retry_exhausted=)
+        send_with_options(max_age=) send_with_options(time_limit=) send_with_options(notify_shutdown=)
+        send_with_options(on_success=) send_with_options(on_failure=) send_with_options(pipe_ignore=)
+        send_with_options(delivery_limit=) send_with_options(store_results=) send_with_options(result_ttl=)
+        send_with_options(rate_limit=) send_with_options(concurrency=) send_with_options(stamps=)
+        send_with_options(stamped_headers=) send_with_options(unique=) send_with_options(on_conflict=)
+        send_with_options(record=) Message(queue_name=) Message(actor_name=) Message(args=) Message(kwargs=)
+        Message(options=) Message(message_id=) Message(message_timestamp=) send_on_commit_with_options(using=)
+        send_many(on_commit=) pipeline.run(delay=) get_message_id(default=) get_retry_count(default=)
+        get_max_retries(default=) get_queue_name(default=) get_current_message(default=) revoke(ids=)
+        revoke(stamps=) revoke(actor=) revoke(queue=) revoke(match=) revoke(terminate=) revoke(reason=)
         revoke(expires=) revoke(dry_run=) revoke(future=) revoke_by_stamped_headers(headers=)
         revoke_by_stamped_headers(terminate=) ConcurrentRateLimiter(backend=) ConcurrentRateLimiter(key=)
         ConcurrentRateLimiter(limit=) ConcurrentRateLimiter(ttl=) @actor(unique="until_started")

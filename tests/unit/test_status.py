@@ -56,6 +56,7 @@ from django_tasks_q import (
     testing,
 )
 from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.brokers.rabbitmq import RabbitmqBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.deliveries import Casualty, Outgoing, WorkerInfo
 from django_tasks_q.errors import BrokerConnectionError, ProcessesFailed
@@ -261,6 +262,7 @@ VALUES: dict[str, Any] = {
 OWNERS: dict[str, Callable[..., Any]] = {
     "StubBroker": StubBroker,
     "DatabaseBroker": DatabaseBroker,
+    "RabbitmqBroker": RabbitmqBroker,
     "Worker": Worker,
     "Message": Message,
     "pipeline.run": pipeline.run,
@@ -351,7 +353,8 @@ def test_a_setting_that_is_done_has_a_default_and_is_read(setting: str) -> None:
             assert declare(configured.make_broker()).options[part] is True
     if value:
         assert key == "BROKER_URL"
-        with override_settings(DJANGO_TASKS_Q={"BROKER_URL": value.strip('"')}):
+        url = value.strip('"')
+        with override_settings(DJANGO_TASKS_Q={"BROKER_URL": f"{url}127.0.0.1" if url.startswith("amqp") else url}):
             assert configured.make_broker().address
 
 
@@ -689,6 +692,22 @@ def only_one_holds_a_key(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> N
 def a_bare_stub_has_the_default_stack(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [type(item) for item in stub.middleware] == default_middleware
     assert len(default_middleware) == 7
+
+
+@example(
+    "helper",
+    "RabbitMQ: <namespace>.<queue>",
+    "RabbitMQ: <namespace>.waiting",
+    "RabbitMQ: .XQ",
+    "RabbitMQ: x-max-priority",
+)
+def rabbitmq_s_queues_are_named_by_rule(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = RabbitmqBroker(url="amqp://nobody/", namespace="shop")
+    declare(broker, queue_name="plain")
+    declare(broker, queue_name="urgent", actor_name="urgent", priority=-10)
+    names = broker.topology
+    assert [names.work("plain"), names.waiting, names.dead_lettered] == ["shop.plain", "shop.waiting", "shop.XQ"]
+    assert (broker.levels("plain"), broker.levels("urgent")) == (0, 10)
 
 
 @example("helper", "a message id is a UUID version 7")
