@@ -18,18 +18,28 @@ from django_tasks_q import BrokerConnectionError, Message, PartialSendError, Que
 from django_tasks_q.brokers.rabbitmq import RabbitmqBroker, from_url
 from django_tasks_q.brokers.rabbitmq.connection import Connection
 from django_tasks_q.brokers.rabbitmq.intake import GRACE
+from django_tasks_q.brokers.rabbitmq.parcel import Parcel
 from django_tasks_q.brokers.rabbitmq.round import Round
 from django_tasks_q.deliveries import Casualty, Delivery, Settlement, WorkerInfo
 from django_tasks_q.errors import BrokerNotReady, ConnectionFailed
 from django_tasks_q.events import Kind
 from django_tasks_q.judge import make_judge
 from django_tasks_q.outcomes import DONE, UNDECODABLE, Dead, Retry
-from django_tasks_q.waiting_room import get_waiting_room
+from django_tasks_q.waiting_room import get_waiting_room, set_waiting_room
 from tests.support.memory_room import MemoryRoom
 from tests.support.rabbitmq_brokers import URL, namespaced, waiting_in_memory
 from tests.support.waiting import until
 
 AN_HOUR = 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def no_room() -> Iterator[None]:
+    """There is no database, unless a test wants a room."""
+    before = get_waiting_room()
+    set_waiting_room(None)
+    yield
+    set_waiting_room(before)
 
 
 @pytest.fixture
@@ -201,6 +211,38 @@ class TestSending:
             assert isinstance(leader.exception(10), KeyboardInterrupt)
 
         assert (ready(broker) or 0) >= 4
+
+    def test_who_is_interrupted_while_waiting_leaves_nothing_behind_and_leads_nobody_astray(
+        self, broker: RabbitmqBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broker.enqueue(message("m0"))
+        is_leading, may_go_on = threading.Event(), threading.Event()
+        run, wait = Round.run, Parcel.wait
+
+        def slow(self: Round, note: Any) -> None:
+            monkeypatch.setattr(Round, "run", run)
+            is_leading.set()
+            may_go_on.wait(10)
+            run(self, note)
+
+        def interrupted(self: Parcel, seconds: float) -> None:
+            monkeypatch.setattr(Parcel, "wait", wait)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Round, "run", slow)
+        with ThreadPoolExecutor(3) as threads:
+            leader = threads.submit(broker.enqueue, message("leader"))
+            assert is_leading.wait(10)
+            monkeypatch.setattr(Parcel, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                broker.enqueue(message("interrupted"))
+            last = threads.submit(broker.enqueue, message("last"))
+            may_go_on.set()
+            leader.result(10)
+            last.result(10)
+
+        broker.enqueue(message("after"))
+        assert ready(broker) == 4
 
     def test_a_broker_that_is_away_is_an_error_within_the_bound(self) -> None:
         with socket.socket() as closed:
@@ -608,7 +650,6 @@ class TestWithoutADatabase:
     def test_a_delay_is_an_error_at_the_sender_and_a_failure_stays_durable(
         self, broker: RabbitmqBroker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        assert get_waiting_room() is None
         with pytest.raises(BrokerNotReady, match="migrate"):
             broker.enqueue(message("m"), delay=1_000)
         broker.enqueue(message("m"))

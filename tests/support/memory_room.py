@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from django_tasks_q import clock
+from django_tasks_q.errors import DuplicateMessage
 from django_tasks_q.waiting_room import Kept, Waiting, WaitingRoom
 
 
@@ -79,9 +80,12 @@ class MemoryRoom(WaitingRoom):
             letters = self._letters([message_id])
             if not letters:
                 return None
+            if item.message_id in self._items:
+                raise DuplicateMessage(f"{item.message_id} waits already.")
             self.remove(letters)
             self._items[item.message_id] = item
-            self._claim(item)
+            if item.due_at is None:
+                self._claim(item)
             return letters[0]
 
     def discard(self, message_ids: Sequence[str]) -> list[Kept]:

@@ -53,8 +53,10 @@ def waiting_in_memory() -> Iterator[MemoryRoom]:
     """Messages wait in this process's memory."""
     before, room = get_waiting_room(), MemoryRoom()
     set_waiting_room(room)
-    yield room
-    set_waiting_room(before)
+    try:
+        yield room
+    finally:
+        set_waiting_room(before)
 
 
 @contextmanager

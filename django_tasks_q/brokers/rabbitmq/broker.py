@@ -74,6 +74,7 @@ class RabbitmqBroker(Broker):
         parameters: of pika, instead of the URL; heartbeat and blocked_connection_timeout are this broker's business.
         namespace: begins the names of all queues.
         queue_type: ``classic``, or ``quorum`` for queues that are replicated.
+        delivery_timeout: RabbitMQ's ``consumer_timeout``, in milliseconds; None when it has none.
         pika_parameters: what ``pika.ConnectionParameters`` takes, instead of either.
     """
 
@@ -105,6 +106,7 @@ class RabbitmqBroker(Broker):
         parameters: Parameters | Iterable[Parameters] | None = None,
         namespace: str = "dtq",
         queue_type: topology.QueueType = "classic",
+        delivery_timeout: int | None = 1_800_000,
         **pika_parameters: Any,
     ) -> None:
         _check_options(max_priority, queue_type)
@@ -117,6 +119,7 @@ class RabbitmqBroker(Broker):
         self._lines: _Lines | None = None
         self._has_warned = False
         super().__init__(middleware)
+        self.delivery_timeout = delivery_timeout
         self.dispatch = Dispatch(self)
         self.passage = Passage(self)
 
@@ -286,15 +289,14 @@ class RabbitmqBroker(Broker):
 
     # What waits in rows
 
-    def take_in(self, limit: int) -> int:
-        """Move up to ``limit`` messages that must wait from RabbitMQ into rows; how many there were.
+    @property
+    def waits_in_rows(self) -> bool:
+        return True
 
-        Raises BrokerConnectionError, or BrokerNotReady when the database cannot take them: they stay where they are.
-        """
+    def take_in(self, limit: int) -> int:
         return self.passage.take_in(limit)
 
     def release_due(self, limit: int) -> int:
-        """Send up to ``limit`` messages whose time has come; how many were sent. Errors as :meth:`take_in`."""
         return self.passage.release_due(limit)
 
     def _catch_up(self) -> None:
@@ -380,7 +382,7 @@ class RabbitmqBroker(Broker):
         now = clock.wall_ms()
         envelope = headers.sent(outgoing, now)
         due = changes.due_at(outgoing, now)
-        item = headers.kept(envelope, "delay", now if due is None else due, now)
+        item = headers.kept(envelope, "delay", due, now)
         letter = require_room().replace(message_id, item)
         if letter is None:
             return False
@@ -388,7 +390,6 @@ class RabbitmqBroker(Broker):
         if due is None:
             self.passage.send([item], lambda _: changes.created(outgoing, now))
         else:
-            require_room().give_up([item])
             self._tell([changes.created(outgoing, now)])
         return True
 

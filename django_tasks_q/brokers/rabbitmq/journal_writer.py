@@ -89,6 +89,10 @@ class JournalWriter:
         headers = {WRITER: self._name, SEQUENCE: self._sequence, AT: clock.wall_ms(), EVENTS: len(recorded)}
         return Note(body, BasicProperties(delivery_mode=2, headers=headers))
 
+    def skip(self, number: int) -> None:
+        """So many messages could not be written; whoever reads sees that they are missing."""
+        self._sequence += number
+
     def take_back(self) -> None:
         """The last message was not sent and need not have been: the next one gets its number."""
         self._sequence -= 1

@@ -50,7 +50,6 @@ class Parcel:
         self.patient = patient
         self.is_done = False
         self.is_taken = False
-        self.must_lead = False
         self.error: BrokerError | None = None
         self._signal = Lock()
         self._signal.acquire()

@@ -35,7 +35,8 @@ class Publisher:
         self._broker = broker
         self._queue: deque[Parcel] = deque()
         self._mutex = Lock()
-        self._has_leader = False
+        self._leader: Parcel | None = None
+        self._unheard = 0
         self._use = RLock()
         self._connection: Connection | None = None
         self._channel: ConfirmingChannel | None = None
@@ -65,32 +66,47 @@ class Publisher:
         """As :meth:`send`, but the items say themselves what became of them; the error is for the others."""
         wait = self._broker.send_timeout / 1000 if seconds is None else seconds
         parcel = Parcel(items, events, clock.monotonic() + wait, patient)
-        if self._join(parcel):
-            self._lead(parcel)
+        try:
+            if self._join(parcel):
+                self._lead(parcel)
+        finally:
+            self._leave(parcel)
         return parcel.error
 
     def _join(self, parcel: Parcel) -> bool:
         """Hand the parcel over and wait; True when its sender must lead."""
         with self._mutex:
             self._queue.append(parcel)
-            if not self._has_leader:
-                self._has_leader = True
+            if self._leader is None:
+                self._leader = parcel
                 return True
         parcel.wait(parcel.deadline - clock.monotonic())
         with self._mutex:
-            if not parcel.is_taken and not parcel.must_lead:
-                self._queue.remove(parcel)
+            if not parcel.is_taken and self._leader is not parcel:
+                self._withdraw(parcel)
                 parcel.finish(BrokerConnectionError("RabbitMQ did not answer in time."))
-        while not parcel.is_done and not parcel.must_lead:  # its leader has the same bound
+        while not parcel.is_done and self._leader is not parcel:  # its leader has the same bound
             parcel.wait(1.0)
-        return parcel.must_lead
+        return not parcel.is_done
+
+    def _leave(self, parcel: Parcel) -> None:
+        """However the sender goes, an interrupt included: nothing of it stays behind, and somebody else leads."""
+        with self._mutex:
+            if not parcel.is_taken:
+                self._withdraw(parcel)
+            if self._leader is parcel:
+                self._leader = self._queue[0] if self._queue else None
+                if self._leader is not None:
+                    self._leader.tell()
+
+    def _withdraw(self, parcel: Parcel) -> None:
+        self._queue.remove(parcel)
+        parcel.is_taken = True
+        self._unheard += bool(parcel.events) and not parcel.patient
 
     def _lead(self, mine: Parcel) -> None:
-        try:
-            while not mine.is_done:
-                self._lead_once(self._take(), mine)
-        finally:
-            self._resign()
+        while not mine.is_done:
+            self._lead_once(self._take(), mine)
 
     def _lead_once(self, batch: Sequence[Parcel], mine: Parcel) -> None:
         try:
@@ -98,7 +114,8 @@ class Publisher:
                 self._publish(batch)
         except BrokerError as error:
             for parcel in batch:
-                parcel.finish(error)
+                if not parcel.is_done:
+                    parcel.finish(error)
         except BaseException:
             self._hand_on(batch, mine)
             raise
@@ -124,17 +141,11 @@ class Publisher:
                     parcel.is_taken = False
                     self._queue.appendleft(parcel)
 
-    def _resign(self) -> None:
-        with self._mutex:
-            if self._queue:
-                self._queue[0].must_lead = True
-                self._queue[0].tell()
-            else:
-                self._has_leader = False
-
     def _publish(self, batch: Sequence[Parcel]) -> None:
         """Send a batch; once more when a connection that had been idle turns out to be none."""
         was_idle = self._connection is not None
+        unheard, self._unheard = self._unheard, 0
+        self._journal.skip(unheard)
         note = self._journal.pack([event for parcel in batch for event in parcel.events])
         try:
             try:

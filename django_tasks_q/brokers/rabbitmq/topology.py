@@ -22,7 +22,7 @@ PRIORITY_LEVELS = 10
 NOTES_TTL = 3_600_000
 """Milliseconds that a note about a lost message waits for the worker that gets the message next."""
 
-_RESERVED = frozenset({"waiting", "journal", "journal.seen", "suspects", "XQ"})
+_RESERVED = frozenset({"waiting", "journal", "suspects", "XQ"})
 
 _LONGEST_NAME = 255
 _MISMATCH = 406
