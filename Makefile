@@ -32,9 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 		--group demo --group test --group lint --editable '.[all]'
 	@touch $@
 
+# A BROKER_URL of the environment belongs to another project; the one of the command line is meant.
 .PHONY: demo
-demo: venv ## Run the test project: web server and workers until Ctrl-C (ARGS=--once: do the work, check it, leave)
-	@$(BIN)/python -m testproject.demo $(ARGS)
+demo: venv ## Run the test project until Ctrl-C (ARGS=--once: do the work, check it, leave; BROKER_URL=redis://… amqp://…)
+	@$(BIN)/python -m testproject.demo $(if $(filter command,$(origin BROKER_URL)),--broker-url '$(BROKER_URL)') $(ARGS)
 
 .PHONY: test
 test: services lint typecheck migrations ## Run everything: services, lint, types, migrations, tests (PYTEST_ARGS='-k name')

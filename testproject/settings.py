@@ -78,6 +78,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # DJANGO_TASKS_Q_JSON lets a test change any setting of a worker that it starts as a process.
 DJANGO_TASKS_Q: dict[str, Any] = {
     "BROKER_URL": env.str("BROKER_URL", default="database://default"),
+    "NAMESPACE": env.str("TASKS_NAMESPACE", default="dtq"),
     **env.json("DJANGO_TASKS_Q_JSON", default={}),
 }
 

@@ -1,8 +1,12 @@
-"""A directory of the demo's own: database, ledger and logs, apart from anything else on the machine."""
+"""A directory of the demo's own: database, ledger and logs, apart from anything else on the machine.
+
+Messages may be elsewhere, on a Redis or RabbitMQ that is there already, in a namespace that belongs to the directory.
+"""
 
 import fcntl
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,9 +19,11 @@ USER = PASSWORD = "admin"
 class Room:
     """Held by one demo at a time; the lock ends with the process, however that ends."""
 
-    def __init__(self, path: Path, *, fresh: bool) -> None:
+    def __init__(self, path: Path, *, fresh: bool, broker_url: str = "database://default") -> None:
         self.path = path.absolute()
         self.fresh = fresh
+        self.broker_url = broker_url
+        self.namespace = f"dtq-demo-{sha256(os.fsencode(self.path)).hexdigest()[:12]}"
         self.ledger = self.path / "ledger.jsonl"
 
     def __enter__(self) -> Self:
@@ -46,24 +52,55 @@ class Room:
 
     def set_up_django(self) -> None:
         """Point this process and its children at the room, make the tables and the user of the admin."""
+        is_new = not self._database.exists()
         self._set_environment()
         import django
         from django.core.management import call_command
 
         django.setup()
+        _check_settings()
         call_command("migrate", verbosity=0)
+        if is_new:
+            self.forget_messages()
         _make_user()
+
+    def forget_messages(self) -> None:
+        """Remove what earlier demos left at the broker: it is about books that are in no database any more."""
+        from testproject.demo import server
+
+        server.forget(self.broker_url, self.namespace)
+
+    @property
+    def _database(self) -> Path:
+        return self.path / "db.sqlite3"
 
     def _set_environment(self) -> None:
         """Whatever these variables are set to outside belongs to another project."""
         os.environ["DJANGO_SETTINGS_MODULE"] = "testproject.settings"
-        os.environ["DATABASE_URL"] = f"sqlite:///{self.path / 'db.sqlite3'}"
-        os.environ["BROKER_URL"] = "database://default"
+        os.environ["DATABASE_URL"] = f"sqlite:///{self._database}"
+        os.environ["BROKER_URL"] = self.broker_url
+        os.environ["TASKS_NAMESPACE"] = self.namespace
         os.environ["DEBUG"] = "1"  # so that runserver serves the style sheet
         os.environ["DTQ_LEDGER"] = str(self.ledger)
         os.environ["PRESS_SECONDS"] = "0.2" if self.fresh else "1.5"  # nobody watches a demo that starts from nothing
         for variable in ["ALLOWED_HOSTS", "DJANGO_TASKS_Q_JSON", "SECRET_KEY"]:
             os.environ.pop(variable, None)
+
+
+def _check_settings() -> None:
+    """A Problem in words when there is no broker behind the URL."""
+    from django.core.exceptions import ImproperlyConfigured
+
+    from django_tasks_q import BrokerConnectionError, BrokerNotReady, get_broker
+
+    try:
+        get_broker().check_ready()
+    except BrokerNotReady:
+        pass  # the tables of a database are made next
+    except BrokerConnectionError as error:
+        raise Problem(f"the broker does not answer: {error}") from error
+    except ImproperlyConfigured as error:
+        raise Problem(str(error)) from error
 
 
 def _make_user() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import until
+
 pytestmark = [pytest.mark.lifecycle, pytest.mark.slow, pytest.mark.timeout(120)]
 
 READY = "Ctrl-C stops everything"
@@ -69,8 +71,16 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def test_once_does_the_work_and_checks_every_message(tmp_path: Path) -> None:
-    finished = run_demo("--once", directory=tmp_path)
+BROKERS = {
+    "sqlite": "database://default",
+    "redis": os.environ.get("DTQ_TEST_REDIS_URL", "redis://127.0.0.1:6379/0"),
+    "rabbitmq": os.environ.get("DTQ_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/"),
+}
+
+
+@pytest.mark.parametrize("broker", ["sqlite", "redis"])
+def test_once_does_the_work_and_checks_every_message(broker: str, tmp_path: Path) -> None:
+    finished = run_demo("--once", "--broker-url", BROKERS[broker], directory=tmp_path)
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert re.search(r"^index_chapter +25 +24 +1 +0 +28 ", finished.stdout, re.MULTILINE)
@@ -78,6 +88,41 @@ def test_once_does_the_work_and_checks_every_message(tmp_path: Path) -> None:
     assert re.search(
         r"^47 messages \(\d+ runs\), each checked against its record and the ledger", finished.stdout, re.MULTILINE
     )
+
+
+@pytest.mark.parametrize("broker", ["redis"])
+def test_what_a_demo_that_was_killed_left_at_the_broker_does_not_disturb_the_next_one(
+    broker: str, tmp_path: Path
+) -> None:
+    # Given a demo that was killed with messages running and waiting
+    url = ["--broker-url", BROKERS[broker]]
+    with subprocess.Popen([*COMMAND, "--once", *url, "--directory", str(tmp_path)], cwd=ROOT) as demo:
+        until(lambda: (tmp_path / "once" / "ledger.jsonl").exists(), 30)
+        killed = {demo.pid, *descendants(demo.pid)}
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(killed), 10)
+
+    # When another one begins there
+    finished = run_demo("--once", *url, directory=tmp_path)
+
+    # Then it finds nothing but what is its own
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("redis://127.0.0.1:x/0", "a port that is none"), ("redis://:secret@127.0.0.1:1/0", "the broker does not answer")],
+)
+def test_a_broker_that_cannot_be_used_is_said_at_once_and_without_its_password(
+    url: str, words: str, tmp_path: Path
+) -> None:
+    finished = run_demo("--once", "--broker-url", url, directory=tmp_path)
+
+    assert finished.returncode == 1
+    assert words in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert "secret" not in finished.stdout + finished.stderr
 
 
 def test_once_without_workers_fails_and_says_why(tmp_path: Path) -> None:
