@@ -46,7 +46,7 @@ class Tree:
         self._output_path, self._log_path = folder / f"tree{number}.out", folder / f"tree{number}.log"
         given = {
             "DTQ_LEDGER": str(folder / "ledger.jsonl"),
-            "DJANGO_TASKS_Q_JSON": json.dumps(dict(settings or {})),
+            "DJANGO_TASKS_Q_JSON": json.dumps({**store.settings, **(settings or {})}),
             "PYTHONUNBUFFERED": "1",
             **(variables or {}),
         }

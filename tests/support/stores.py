@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,6 +59,8 @@ class Store(ABC):
     def __init__(self) -> None:
         self._alias = f"store{next(_numbers)}"
         self._broker: DatabaseBroker | None = None
+        self.settings: Mapping[str, Any] = {}
+        """What processes on this store are told of ``DJANGO_TASKS_Q``."""
 
     @abstractmethod
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
