@@ -67,6 +67,8 @@ class RedisBroker(Operating, Burials):
         wait_aof: bool = False,
         **redis_kwargs: Any,
     ) -> None:
+        if type(wait_replicas) is not int or wait_replicas < 0:
+            raise ValueError(f"wait_replicas is a number of replicas, from 0 on: {wait_replicas!r:.80}")
         super().__init__(url, client, middleware, namespace, redis_kwargs)
         if self.link.is_cluster:
             self.capabilities = CLUSTER
