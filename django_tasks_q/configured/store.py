@@ -30,20 +30,20 @@ def make_broker() -> Broker:
 def open_store(middleware: list[Middleware]) -> Broker:
     """The broker that ``BROKER_URL`` and ``BROKER_OPTIONS`` name."""
     scheme = check_broker_url()
-    options = conf.get("BROKER_OPTIONS")
+    options = given = conf.get("BROKER_OPTIONS")
     if scheme in NAMESPACED:
         options = {"namespace": conf.get("NAMESPACE"), **options}
     try:
         broker: Broker = conf.load(BROKERS[scheme], "BROKER_URL")(conf.get("BROKER_URL"), middleware, **options)
     except TypeError as error:
         raise WrongSetting(
-            f"{conf.NAME}: BROKER_OPTIONS do not fit a broker of {scheme}://: {error}", "E011", _names(options)
+            f"{conf.NAME}: BROKER_OPTIONS do not fit a broker of {scheme}://: {error}", "E011", _names(given)
         ) from error
     except ValueError as error:
         raise WrongSetting(
             f"{conf.NAME}: BROKER_URL or BROKER_OPTIONS do not fit a broker of {scheme}://: {error}",
             "E011",
-            _names(options),
+            _names(given),
         ) from error
     return broker
 

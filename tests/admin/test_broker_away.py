@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from django_tasks_q import BrokerConnectionError, actor, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.brokers.redis import RedisBroker
 from django_tasks_q.keeper.mirror_service import catch_up
 from django_tasks_q.models import BulkOperation, MessageRecord, WorkerProcess
 from django_tasks_q.operations import asking
@@ -25,6 +26,8 @@ LISTS = (
     "ratelimitmutex", "waitingmessage", "bulkoperation",
 )  # fmt: skip
 NOW = timezone.now()
+NOBODY = 1
+"""A port that nobody listens on."""
 WORDS = "The broker cannot be reached: "
 
 
@@ -136,6 +139,25 @@ def test_the_pages_of_a_message_show_what_was_recorded_and_say_what_is_wrong(
         else:
             assert WORDS in page.text, name
             assert "charge" in page.text
+
+
+@pytest.mark.parametrize("make", [lambda: RedisBroker(url=f"redis://:secret@127.0.0.1:{NOBODY}/0")])
+def test_a_server_that_refuses_connections_is_named_without_its_password(
+    make: Any, admin: Client, elsewhere: Elsewhere, letter: str
+) -> None:
+    broker = make()
+    broker.declare_queue("shop")
+    set_broker(broker)
+
+    for name in LISTS:
+        asking._lines.clear()
+        took, page = seconds_of(admin, url(f"{name}_changelist"))
+        assert took < 2, name
+        assert page.status_code == 200, name
+        said = page.text + str(page.context.get("warnings")) + str(page.context.get("trouble"))
+        assert f"127.0.0.1:{NOBODY}" in said or "did not answer within 1 s" in said, name
+        assert "secret" not in said, name
+    broker.close()
 
 
 def test_what_cannot_be_done_now_is_said_within_two_seconds_and_changes_nothing(

@@ -216,6 +216,38 @@ def test_options_that_the_broker_refuses_are_told_by_name_and_never_by_value(
 
 
 @pytest.mark.parametrize(
+    ("url", "options", "words"),
+    [
+        ("redis://:secret@host", {"colour": "secret"}, "unexpected keyword argument 'colour'"),
+        ("redis://:secret@host/0?colour=1", {}, "unexpected keyword argument 'colour'"),
+        ("redis+cluster://:secret@one,two", {"colour": "secret"}, "unexpected keyword argument 'colour'"),
+        ("redis+sentinel://:secret@one,two/main", {"colour": "secret"}, "unexpected keyword argument 'colour'"),
+        ("redis+sentinel://:secret@one,two", {}, "A sentinel URL names the service"),
+        ("redis://:secret@host", {"wait_replicas": "2"}, "wait_replicas is a number of replicas, from 0 on: '2'"),
+        ("redis://:secret@host", {"url": "redis://:secret@host"}, "multiple values for argument 'url'"),
+    ],
+)
+def test_options_that_redis_does_not_have_are_named_before_anybody_connects(
+    url: str, options: dict[str, Any], words: str
+) -> None:
+    (found,) = check_settings({"BROKER_URL": url, "BROKER_OPTIONS": options})
+
+    assert found.id == "django_tasks_q.E011"
+    assert words in found.msg
+    assert "secret" not in found.msg
+    assert found.hint == f"BROKER_OPTIONS has {', '.join(map(repr, options)) or 'nothing'}."
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:secret@host", "rediss://me:secret@host/2", "redis+sentinel://:secret@h/m", "redis+cluster://:secret@h"],
+)
+def test_the_address_of_redis_has_no_password(url: str) -> None:
+    with override_settings(DJANGO_TASKS_Q={"BROKER_URL": url}):
+        assert "secret" not in get_broker().address + repr(get_broker())
+
+
+@pytest.mark.parametrize(
     ("url", "module", "extra"),
     [
         ("redis://host", "redis", "redis"),
