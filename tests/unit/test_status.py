@@ -57,6 +57,7 @@ from django_tasks_q import (
 )
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.rabbitmq import RabbitmqBroker
+from django_tasks_q.brokers.redis import RedisBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.deliveries import Casualty, Outgoing, WorkerInfo
 from django_tasks_q.errors import BrokerConnectionError, ProcessesFailed
@@ -79,6 +80,7 @@ from django_tasks_q.supervisor import Options, Supervisor
 from django_tasks_q.supervisor.logs import TextFormatter
 from django_tasks_q.supervisor.pidfile import PidFile
 from django_tasks_q.supervisor.signals import Signals
+from tests.support.redis_brokers import keys_of, redis_broker
 from tests.support.waiting import until
 from tests.unit.public_names import NAMES
 
@@ -263,6 +265,7 @@ OWNERS: dict[str, Callable[..., Any]] = {
     "StubBroker": StubBroker,
     "DatabaseBroker": DatabaseBroker,
     "RabbitmqBroker": RabbitmqBroker,
+    "RedisBroker": RedisBroker,
     "Worker": Worker,
     "Message": Message,
     "pipeline.run": pipeline.run,
@@ -353,16 +356,23 @@ def test_a_setting_that_is_done_has_a_default_and_is_read(setting: str) -> None:
             assert declare(configured.make_broker()).options[part] is True
     if value:
         assert key == "BROKER_URL"
-        url = value.strip('"')
-        with override_settings(DJANGO_TASKS_Q={"BROKER_URL": f"{url}127.0.0.1" if url.startswith("amqp") else url}):
+        with override_settings(DJANGO_TASKS_Q={"BROKER_URL": whole(value)}):
             assert configured.make_broker().address
+
+
+def whole(value: str) -> str:
+    """A URL of that scheme, with what a server needs."""
+    url = value.strip('"')
+    if not url.startswith(("redis", "amqp")):
+        return url
+    return f"{url}localhost/{'service' if 'sentinel' in url else ''}"
 
 
 @pytest.mark.parametrize("setting", planned("setting"))
 def test_a_setting_that_is_not_done_is_refused(setting: str) -> None:
     key, mark, value = re.fullmatch(r"([A-Z_]+)([=\[]?)(.*)", setting).groups()  # type: ignore[union-attr]
     if mark == "=":
-        chosen: Any = value.strip('"')
+        chosen: Any = whole(value)
     else:
         chosen = {json.loads(value[:-1]): True} if mark else 1
 
@@ -1031,10 +1041,40 @@ def two_actors_may_not_share_a_name(stub: StubBroker, monkeypatch: pytest.Monkey
         declare(stub)
 
 
-@example("helper", "extra postgres", "extra watch")
+@example("helper", "extra postgres", "extra watch", "extra redis")
 def the_extras_are_declared(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     declared = importlib.metadata.metadata("django-tasks-q").get_all("Provides-Extra") or []
-    assert {"postgres", "watch"} <= set(declared)
+    assert {"postgres", "watch", "redis"} <= set(declared)
+
+
+@example("helper", "the install hint of a missing client library")
+def what_is_not_installed_is_named_with_its_extra(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, url, extra in (("redis", "redis://localhost", "redis"), ("pika", "amqp://localhost", "rabbitmq")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with override_settings(DJANGO_TASKS_Q={"BROKER_URL": url}):
+            (found,) = checks.check_settings(None)
+        assert found.hint == f'pip install "django-tasks-q[{extra}]"'
+
+
+@example("helper", "DuplicateMessage on Redis", "Redis: <namespace>:{<queue>}:…")
+def a_redis_broker_keeps_each_id_once_and_everything_below_its_namespace(
+    stub: StubBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis_broker() as broker:
+        message = declare(broker).send()
+        with pytest.raises(DuplicateMessage):
+            broker.enqueue(message)
+        assert f"{broker.keys.namespace}:{{default}}:messages" in keys_of(broker)
+
+
+@example("helper", "SEND_TIMEOUT ends in BrokerConnectionError")
+def a_send_to_a_server_that_is_away_ends(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = RedisBroker(url="redis://127.0.0.1:1/0")
+    broker.send_timeout = 300
+    before = time.monotonic()
+    with pytest.raises(BrokerConnectionError):
+        declare(broker).send()
+    assert time.monotonic() - before < 2
 
 
 @example("call", "Message.fetch()", "Message.record()")
