@@ -60,6 +60,13 @@ def sleep(seconds: float) -> None:
 
 
 @misbehaving
+def wait_for_file(path: str) -> None:
+    """Go on until somebody makes a file."""
+    while not Path(path).exists():
+        time.sleep(SLICE)
+
+
+@misbehaving
 def healthy_connection() -> None:
     """Fail unless the database connection works and no transaction of an earlier task is open on it."""
     if connection.in_atomic_block or not connection.get_autocommit():

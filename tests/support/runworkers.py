@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Tree:
         settings: of ``DJANGO_TASKS_Q``.
         variables: more of the environment.
         cwd: the folder of ``manage.py``.
+        launch: starts the program, and is called as Popen is: on another host, for example.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Tree:
         settings: Mapping[str, Any] | None = None,
         variables: Mapping[str, str] | None = None,
         cwd: Path = ROOT,
+        launch: Callable[..., subprocess.Popen[Any]] = subprocess.Popen,
     ) -> None:
         number = len(list(folder.glob("tree*.out")))
         self._output_path, self._log_path = folder / f"tree{number}.out", folder / f"tree{number}.log"
@@ -51,7 +53,7 @@ class Tree:
             **(variables or {}),
         }
         with self._output_path.open("wb") as output, self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = launch(
                 [sys.executable, "manage.py", "runworkers", *arguments],
                 cwd=cwd,
                 env=environment(store.url, **given),

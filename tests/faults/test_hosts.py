@@ -1,0 +1,135 @@
+"""Two hosts share their servers, and one of them is cut off: no connection is closed, but nothing arrives any more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from testproject import misbehave
+from tests.support.hosts import Hosts
+from tests.support.ledger import FINAL, FOREVER, Fault, Faults, Ledger, check, overlaps
+from tests.support.runworkers import Tree, Trees
+from tests.support.shared_servers import SharedServers, share
+from tests.support.stores import Store
+from tests.support.waiting import until
+
+pytestmark = [
+    pytest.mark.lifecycle,
+    pytest.mark.slow,
+    pytest.mark.parametrize("vendor", ["postgresql"], indirect=True),
+]
+
+KINDS = ["database", "redis"]
+"""As ``share`` knows them."""
+
+LEASE = 4_000
+RESCUE_SECONDS = LEASE / 1000 + 5
+"""The lease, and one interval of the rescuer."""
+
+AT_WORK = 150
+"""Tasks that are over when the plug is pulled."""
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Hosts]:
+    with Hosts(["left", "right"]) as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def hosts(network: Hosts) -> Iterator[Hosts]:
+    """Nobody is cut off."""
+    yield network
+    network.heal("right")
+
+
+@pytest.fixture(params=KINDS)
+def servers(request: pytest.FixtureRequest, hosts: Hosts, store: Store) -> Iterator[SharedServers]:
+    with share(request.param, hosts, store) as servers:
+        yield servers
+
+
+@pytest.fixture
+def start(hosts: Hosts, servers: SharedServers, trees: Trees) -> Callable[[str], Tree]:
+    """Starts a tree on a host."""
+    settings = {"LEASE": LEASE, **servers.settings}
+
+    def start(name: str) -> Tree:
+        launch = partial(hosts.run, name)
+        return trees.start("-p", "2", "-t", "4", settings=settings, variables=servers.variables, launch=launch)
+
+    return start
+
+
+def test_when_a_host_is_cut_off_the_other_one_finishes_everything_and_both_work_when_it_is_back(
+    hosts: Hosts,
+    servers: SharedServers,
+    store: Store,
+    start: Callable[[str], Tree],
+    ledger: Ledger,
+    tmp_path: Path,
+) -> None:
+    # Given a host at tasks that go on and on, another one, and both in the middle of short tasks
+    gate = tmp_path / "gate"
+    right = start("right")
+    endless = servers.send([misbehave.wait_for_file.message(str(gate)) for _ in range(3)])
+    until(lambda: ledger.started() == set(endless), 10, right.story)
+    left = start("left")
+    sent = endless + servers.send([misbehave.sleep.message(0.05) for _ in range(500)])
+    story = partial(tell, left, right)
+    until(lambda: len(ledger.completed()) >= AT_WORK, 20, story)
+
+    # When the first one is cut off
+    cut_off = right.workers
+    before = Ledger.now()
+    hosts.cut("right")
+    cut = Ledger.now()
+
+    # Then the other one begins again what that held, when the lease is over and its rescuer has come by
+    until(lambda: all(len(ledger.runs()[message_id]) == 2 for message_id in endless), RESCUE_SECONDS + 2, story)
+    rescued = Ledger.now() - before
+    gate.touch()
+
+    # And finishes everything, while the first one is still away
+    until(lambda: finished(store, sent), 20, lambda: f"{Counter(store.states().values())} {story()}")
+    assert completed_by(ledger, left.workers) >= set(sent) - completed_by(ledger, cut_off, cut)
+    done = Ledger.now() - before
+
+    # When it is back
+    hosts.heal("right")
+    healed = Ledger.now()
+
+    # Then its workers make way for new ones, and both hosts work
+    until(lambda: len(right.workers) == 2 and not set(right.workers) & set(cut_off), 20, story)
+    back = Ledger.now() - healed
+    sent += servers.send([misbehave.sleep.message(0.05) for _ in range(200)])
+    until(lambda: finished(store, sent), 20, story)
+    assert all(completed_by(ledger, tree.workers) & set(sent[-200:]) for tree in (left, right))
+
+    # And nothing was lost, nor run twice by two living owners, and the records say what happened
+    assert (left.stop(), right.stop()) == (0, 0), story()
+    assert servers.left() == 0
+    fault = Fault("cut off", frozenset(cut_off), before, Ledger.now(), is_stop=True)
+    check(ledger, sent, store, Faults(0, [fault]))
+    for first, second in [both for runs in ledger.runs().values() for both in overlaps(runs)]:
+        assert second.start - before > LEASE / 1000 * 2 / 3, (first, second)
+    print(f"rescued after {rescued:.1f} s, all done after {done:.1f} s, at work again {back:.1f} s after the cut's end")
+
+
+def completed_by(ledger: Ledger, pids: list[int], moment: float = FOREVER) -> set[str]:
+    runs = [run for runs in ledger.runs().values() for run in runs if run.pid in pids and run.completed]
+    return {run.message_id for run in runs if run.end is not None and run.end <= moment}
+
+
+def finished(store: Store, sent: list[str]) -> bool:
+    """Whether the records of all of them say that they have come to their end."""
+    states = store.states()
+    return all(states.get(message_id) in FINAL for message_id in sent)
+
+
+def tell(*trees: Tree) -> str:
+    return "\n".join(tree.story() for tree in trees)
