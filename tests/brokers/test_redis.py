@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from django_tasks_q import BrokerConnectionError, DuplicateMessage, Message, act
 from django_tasks_q.brokers.redis import RedisBroker, from_url
 from django_tasks_q.brokers.redis.endpoint import Endpoint
 from django_tasks_q.deliveries import Settlement, Started, WorkerInfo
-from django_tasks_q.errors import ConnectionClosed
+from django_tasks_q.errors import BrokerError, ConnectionClosed
 from django_tasks_q.events import Event
 from django_tasks_q.journal import Backlog
 from django_tasks_q.keeper.mirror_service import MirrorService
@@ -333,6 +334,36 @@ class TestTrouble:
             busy.join(10)
         broker.close()
 
+    @pytest.mark.parametrize(
+        ("refusal", "said"),
+        [
+            ("LOADING Redis is loading the dataset in memory", "loading"),
+            ("MASTERDOWN Link with MASTER is down", "master is away"),
+            ("MISCONF Redis is configured to save RDB snapshots", "cannot write to its disk"),
+            ("NOREPLICAS Not enough good replicas to write.", "too few replicas"),
+            ("CLUSTERDOWN The cluster is down", "cluster is down"),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "out of memory"),
+            ("WRONGPASS invalid username-password pair", "password"),
+        ],
+    )
+    def test_what_redis_refuses_for_a_while_is_a_broker_that_is_away(self, refusal: str, said: str) -> None:
+        with refusing(refusal) as port:
+            broker = declare(RedisBroker(url=f"redis://127.0.0.1:{port}/0"))
+            broker.send_timeout = 200
+
+            with pytest.raises(BrokerConnectionError, match=said):
+                send(broker, "m")
+            broker.close()
+
+    def test_what_redis_refuses_for_good_is_no_connection_error(self) -> None:
+        with refusing("ERR unknown command") as port:
+            broker = declare(RedisBroker(url=f"redis://127.0.0.1:{port}/0"))
+
+            with pytest.raises(BrokerError, match="unknown command") as error:
+                send(broker, "m")
+            assert not isinstance(error.value, BrokerConnectionError)
+            broker.close()
+
     def test_a_send_to_nobody_fails_within_its_time(self) -> None:
         broker = declare(RedisBroker(url="redis://127.0.0.1:1/0"))
         began = time.monotonic()
@@ -444,6 +475,26 @@ class TestTrouble:
             assert not consumer.exchange([Settlement(delivery, DONE)], 0).refused
             consumer.close()
             broker.close()
+
+
+@contextmanager
+def refusing(refusal: str) -> Iterator[int]:
+    """A server that answers every command so; its port."""
+
+    class Refuse(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            for line in self.rfile:
+                if line.startswith(b"*"):
+                    self.wfile.write(f"-{refusal}\r\n".encode())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refuse) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 def hang(client: Any) -> None:
