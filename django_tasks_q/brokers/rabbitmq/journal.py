@@ -75,7 +75,7 @@ class RabbitmqJournal(Journal):
     def read(self, partition: str, limit: int) -> Stretch:
         with self._reading() as connection:
             connection.breathe()
-            if connection.is_open and not self._entries:
+            if connection.is_open and len(self._entries) < limit:
                 self._look(connection)
             return self._stretch(limit)
 
@@ -180,7 +180,7 @@ class RabbitmqJournal(Journal):
         self._entries.append(Entry(method.delivery_tag, properties.headers or {}, body))
 
     def _look(self, connection: Connection) -> None:
-        """See whether something is on its way: what RabbitMQ sent before its second answer has arrived with that."""
+        """Take in what is on its way: what RabbitMQ had sent when it was asked has arrived with its second answer."""
         name = self._broker.topology.journal
         try:
             for _ in range(2):
