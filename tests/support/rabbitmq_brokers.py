@@ -29,18 +29,32 @@ def open_broker(kind: str) -> Iterator[RabbitmqBroker]:
 def namespaced(**options: Any) -> Iterator[RabbitmqBroker]:
     """A broker whose queues nobody else uses."""
     broker = RabbitmqBroker(**{"url": URL, "namespace": f"dtq-test-{uuid4().hex[:12]}", **options})
+    made = _watch_declarations(broker)
     try:
         yield broker
     finally:
         broker.close()
-        delete_queues(broker)
+        _delete_queues(broker, made)
 
 
-def delete_queues(broker: RabbitmqBroker) -> None:
-    """Remove every queue that the broker may have made; notes about losses remove themselves."""
+def _watch_declarations(broker: RabbitmqBroker) -> set[str]:
+    """The names of the queues that the broker makes, notes about losses included."""
+    made: set[str] = set()
+    declare = broker.declare_target
+
+    def noting(connection: Any, name: str, queue_name: str | None) -> None:
+        made.add(name)
+        declare(connection, name, queue_name)
+
+    broker.declare_target = noting  # type: ignore[method-assign]
+    return made
+
+
+def _delete_queues(broker: RabbitmqBroker, made: set[str]) -> None:
+    """Remove every queue that the broker made, and those that others made in its namespace as it would."""
     topology = broker.topology
-    names = [topology.waiting, topology.dead_lettered, topology.suspects, topology.journal]
-    names += [topology.work(name) for name in broker.queues]
+    names = {*made, topology.waiting, topology.dead_lettered, topology.suspects, topology.journal}
+    names |= {topology.work(name) for name in broker.queues}
     connection = broker.connect("cleans up")
     channel = connection.open_channel()
     for name in names:
