@@ -109,7 +109,7 @@ class RabbitmqBroker(Broker):
         delivery_timeout: int | None = 1_800_000,
         **pika_parameters: Any,
     ) -> None:
-        _check_options(max_priority, queue_type)
+        _check_options(max_priority, queue_type, delivery_timeout)
         if queue_type == "quorum":
             self.capabilities = _QUORUM_CAPABILITIES
         self._addresses = make_parameters(url, parameters, pika_parameters)
@@ -436,7 +436,9 @@ _QUORUM_CAPABILITIES = msgspec.structs.replace(
 )
 
 
-def _check_options(max_priority: int | None, queue_type: str) -> None:
+def _check_options(max_priority: int | None, queue_type: str, delivery_timeout: int | None) -> None:
+    if delivery_timeout is not None and (type(delivery_timeout) is not int or delivery_timeout < 1):
+        raise ValueError(f"delivery_timeout is milliseconds, or None: {delivery_timeout!r:.80}")
     if queue_type not in ("classic", "quorum"):
         raise ValueError(f"queue_type is 'classic' or 'quorum': {queue_type!r}")
     if max_priority is not None and (type(max_priority) is not int or not 1 <= max_priority <= 255):
