@@ -36,12 +36,15 @@ PROMISES: Mapping[str, str] = {
 def brokers() -> Mapping[str, object]:
     """The capabilities of each broker, by the head of its column. No connection is made."""
     from django_tasks_q.brokers.database import DatabaseBroker
+    from django_tasks_q.brokers.rabbitmq import RabbitmqBroker
     from django_tasks_q.brokers.redis import RedisBroker
 
     return {
         "database": DatabaseBroker.capabilities,
         "Redis": RedisBroker(url="redis://localhost").capabilities,
         "Redis Cluster": RedisBroker(url="redis+cluster://localhost").capabilities,
+        "RabbitMQ": RabbitmqBroker(url="amqp://localhost").capabilities,
+        "RabbitMQ, quorum queues": RabbitmqBroker(url="amqp://localhost", queue_type="quorum").capabilities,
     }
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from django_tasks_q import BrokerConnectionError, actor, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.brokers.rabbitmq import RabbitmqBroker
 from django_tasks_q.brokers.redis import RedisBroker
 from django_tasks_q.keeper.mirror_service import catch_up
 from django_tasks_q.models import BulkOperation, MessageRecord, WorkerProcess
@@ -141,7 +142,13 @@ def test_the_pages_of_a_message_show_what_was_recorded_and_say_what_is_wrong(
             assert "charge" in page.text
 
 
-@pytest.mark.parametrize("make", [lambda: RedisBroker(url=f"redis://:secret@127.0.0.1:{NOBODY}/0")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RedisBroker(url=f"redis://:secret@127.0.0.1:{NOBODY}/0"),
+        lambda: RabbitmqBroker(url=f"amqp://secret:secret@127.0.0.1:{NOBODY}/"),
+    ],
+)
 def test_a_server_that_refuses_connections_is_named_without_its_password(
     make: Any, admin: Client, elsewhere: Elsewhere, letter: str
 ) -> None:

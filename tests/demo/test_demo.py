@@ -78,7 +78,7 @@ BROKERS = {
 }
 
 
-@pytest.mark.parametrize("broker", ["sqlite", "redis"])
+@pytest.mark.parametrize("broker", ["sqlite", "redis", "rabbitmq"])
 def test_once_does_the_work_and_checks_every_message(broker: str, tmp_path: Path) -> None:
     finished = run_demo("--once", "--broker-url", BROKERS[broker], directory=tmp_path)
 
@@ -90,7 +90,7 @@ def test_once_does_the_work_and_checks_every_message(broker: str, tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("broker", ["redis"])
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
 def test_what_a_demo_that_was_killed_left_at_the_broker_does_not_disturb_the_next_one(
     broker: str, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from tests.support.worlds import World
 
 pytestmark = [pytest.mark.lifecycle, pytest.mark.timeout(120)]
 
-KINDS = ["redis"]
+KINDS = ["redis", "rabbitmq"]
 ON = pytest.mark.parametrize("kind", KINDS)
 ON_EVERY_DATABASE = pytest.mark.parametrize(
     ("kind", "vendor"), list(product(KINDS, ["sqlite", "postgresql"])), indirect=["vendor"]
@@ -158,7 +158,7 @@ def test_a_message_that_is_due_in_a_second_starts_within_a_second_and_a_half(
 
 @pytest.mark.parametrize(
     ("url", "kind"),
-    [("redis://:secret@127.0.0.1:1/0", "redis")],
+    [("redis://:secret@127.0.0.1:1/0", "redis"), ("amqp://secret:secret@127.0.0.1:1/", "rabbitmq")],
     indirect=["kind"],
 )
 def test_a_server_that_is_away_at_boot_is_awaited_and_then_named_without_its_password(

@@ -37,6 +37,13 @@ def test_whatever_a_broker_keeps_in_another_way_says_how() -> None:
             assert value is None or value.level == "same" or value.how, (head, name)
 
 
+def test_every_broker_of_the_settings_has_a_column() -> None:
+    makers = {path for scheme, path in addresses.BROKERS.items() if scheme not in ("stub", "immediate")}
+    columns = {head.replace(",", "").split()[0].lower() for head in capabilities.brokers()}
+
+    assert {path.split(".")[2] for path in makers} == columns
+
+
 def test_the_page_names_every_scheme_of_a_server() -> None:
     named = set(re.findall(r"`([a-z+]+)://", PAGE))
 

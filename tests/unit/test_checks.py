@@ -474,6 +474,19 @@ def test_without_a_limit_for_all_an_actor_that_has_none_is_cut_short() -> None:
     assert numbers(checks.check_actors(None)) == ["W013"]
 
 
+def test_the_timeout_of_rabbitmq_is_half_an_hour_unless_the_options_say_otherwise() -> None:
+    url = "amqp://localhost"
+    for options, found in (
+        ({}, 1_800_000),
+        ({"delivery_timeout": 7_200_000}, 7_200_000),
+        ({"delivery_timeout": None}, None),
+    ):
+        with override_settings(DJANGO_TASKS_Q={"BROKER_URL": url, "BROKER_OPTIONS": options}):
+            assert get_broker().delivery_timeout == found
+    (wrong,) = check_settings({"BROKER_URL": url, "BROKER_OPTIONS": {"delivery_timeout": "2h"}})
+    assert "delivery_timeout is milliseconds, or None: '2h'" in wrong.msg
+
+
 # Servers
 
 

@@ -80,6 +80,7 @@ from django_tasks_q.supervisor import Options, Supervisor
 from django_tasks_q.supervisor.logs import TextFormatter
 from django_tasks_q.supervisor.pidfile import PidFile
 from django_tasks_q.supervisor.signals import Signals
+from scripts import capabilities
 from tests.support.redis_brokers import keys_of, redis_broker
 from tests.support.waiting import until
 from tests.unit.public_names import NAMES
@@ -1041,10 +1042,10 @@ def two_actors_may_not_share_a_name(stub: StubBroker, monkeypatch: pytest.Monkey
         declare(stub)
 
 
-@example("helper", "extra postgres", "extra watch", "extra redis")
+@example("helper", "extra postgres", "extra watch", "extra redis", "extra rabbitmq", "extra all")
 def the_extras_are_declared(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     declared = importlib.metadata.metadata("django-tasks-q").get_all("Provides-Extra") or []
-    assert {"postgres", "watch", "redis"} <= set(declared)
+    assert {"postgres", "watch", "redis", "rabbitmq", "all"} <= set(declared)
 
 
 @example("helper", "the install hint of a missing client library")
@@ -1054,6 +1055,13 @@ def what_is_not_installed_is_named_with_its_extra(stub: StubBroker, monkeypatch:
         with override_settings(DJANGO_TASKS_Q={"BROKER_URL": url}):
             (found,) = checks.check_settings(None)
         assert found.hint == f'pip install "django-tasks-q[{extra}]"'
+
+
+@example("helper", "the table of broker differences")
+def the_page_of_brokers_has_the_table_that_is_made_of_their_values(
+    stub: StubBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert capabilities.on_page() == capabilities.table()
 
 
 @example("helper", "DuplicateMessage on Redis", "Redis: <namespace>:{<queue>}:…")
