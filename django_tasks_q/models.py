@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -35,7 +36,17 @@ else:
     Text = models.CharField
 
 
-class IdField(Text):
+class NameField(Text):
+    """Text whose letters count. To MySQL and MariaDB "a", "A" and "á" are the same unless a column says otherwise."""
+
+    def db_parameters(self, connection: Any) -> Any:
+        parameters = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            parameters["collation"] = "utf8mb4_bin"
+        return parameters
+
+
+class IdField(NameField):
     """Text that is only ever compared as a whole.
 
     For an indexed CharField Django makes a second index on PostgreSQL, for LIKE; every send would pay for it. It goes
@@ -47,15 +58,43 @@ class IdField(Text):
         return kind.replace("varchar", "character varying") if kind and connection.vendor == "postgresql" else kind
 
 
+class VendorIndex(models.Index):
+    """An index that has another shape on MySQL and MariaDB, which know neither indexes of some rows only nor a sort
+    that begins where an index ends.
+
+    It does not call itself conditional, because then Django would warn that the condition is left out there.
+
+    Parameters:
+        where: only of the rows that fit, where the database can do that.
+        mysql: the fields on MySQL and MariaDB.
+    """
+
+    def __init__(self, *, fields: Sequence[str], mysql: Sequence[str], name: str, where: Q | None = None) -> None:
+        super().__init__(fields=fields, name=name)
+        self.where = where
+        self.mysql = list(mysql)
+
+    def deconstruct(self) -> Any:
+        path, expressions, kwargs = super().deconstruct()
+        return path, expressions, {**kwargs, "where": self.where, "mysql": self.mysql}
+
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+        if schema_editor.connection.vendor == "mysql":
+            index = models.Index(fields=self.mysql, name=self.name)
+        else:
+            index = models.Index(fields=self.fields, name=self.name, condition=self.where)
+        return index.create_sql(model, schema_editor, using, **kwargs)
+
+
 class MessageRecord(models.Model):
     """What is known of one message. Written by the engine; people read and query it."""
 
     message_id = IdField(_("message id"), max_length=MAX_ID_LENGTH, primary_key=True)
-    correlation_id = models.CharField(_("correlation id"), max_length=MAX_ID_LENGTH, default="", blank=True)
-    actor_name = models.CharField(_("actor"), max_length=MAX_NAME_LENGTH, default="")
-    queue_name = models.CharField(_("queue"), max_length=MAX_NAME_LENGTH, default="")
+    correlation_id = NameField(_("correlation id"), max_length=MAX_ID_LENGTH, default="", blank=True)
+    actor_name = NameField(_("actor"), max_length=MAX_NAME_LENGTH, default="")
+    queue_name = NameField(_("queue"), max_length=MAX_NAME_LENGTH, default="")
     state = models.CharField(_("state"), max_length=16, choices=STATE_CHOICES)
-    app_label = models.CharField(_("app"), max_length=100, default="", blank=True)
+    app_label = NameField(_("app"), max_length=100, default="", blank=True)
     priority = models.SmallIntegerField(_("priority"), default=0)
     args: models.JSONField[Any, Any] = models.JSONField(_("arguments"), null=True)
     kwargs: models.JSONField[Any, Any] = models.JSONField(_("keyword arguments"), null=True)
@@ -70,12 +109,12 @@ class MessageRecord(models.Model):
     enqueued_at = models.DateTimeField(_("enqueued"), null=True)
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
-    worker = models.CharField(_("worker"), max_length=96, default="", blank=True)
+    worker = NameField(_("worker"), max_length=96, default="", blank=True)
     error_type = models.TextField(_("error type"), default="", blank=True)
     error_message = models.TextField(_("error message"), default="", blank=True)
     dead_reason = models.CharField(_("reason of death"), max_length=40, default="", blank=True)
-    parent_id = models.CharField(_("parent"), max_length=MAX_ID_LENGTH, default="", blank=True)
-    group_id = models.CharField(_("group"), max_length=MAX_ID_LENGTH, default="", blank=True)
+    parent_id = NameField(_("parent"), max_length=MAX_ID_LENGTH, default="", blank=True)
+    group_id = NameField(_("group"), max_length=MAX_ID_LENGTH, default="", blank=True)
     progress_done = models.BigIntegerField(_("progress"), null=True)
     progress_total = models.BigIntegerField(_("progress total"), null=True)
     progress_text = models.TextField(_("progress text"), default="", blank=True)
@@ -92,13 +131,25 @@ class MessageRecord(models.Model):
             ("control_messagerecord", _("Can release mutexes and control workers")),
         ]
         indexes = [
-            models.Index(fields=["-created_at"], name="dtq_record_created"),
-            models.Index(fields=["actor_name", "-created_at"], name="dtq_record_actor"),
-            # Most records succeed, and those are found by time; an index of the others stays small.
-            models.Index(
-                fields=["state", "-created_at"], name="dtq_record_state", condition=~Q(state=State.SUCCEEDED.value)
+            VendorIndex(fields=["-created_at"], mysql=["-created_at", "-message_id"], name="dtq_record_created"),
+            VendorIndex(
+                fields=["actor_name", "-created_at"],
+                mysql=["actor_name", "-created_at", "-message_id"],
+                name="dtq_record_actor",
             ),
-            models.Index(fields=["correlation_id"], name="dtq_record_correlation", condition=~Q(correlation_id="")),
+            # Most records succeed, and those are found by time; an index of the others stays small.
+            VendorIndex(
+                fields=["state", "-created_at"],
+                name="dtq_record_state",
+                where=~Q(state=State.SUCCEEDED.value),
+                mysql=["state", "-created_at", "-message_id"],
+            ),
+            VendorIndex(
+                fields=["correlation_id"],
+                name="dtq_record_correlation",
+                where=~Q(correlation_id=""),
+                mysql=["correlation_id"],
+            ),
         ]
 
     def __str__(self) -> str:
@@ -160,7 +211,7 @@ class Attempt(models.Model):
     number = models.IntegerField(_("delivery"))
     started_at = models.DateTimeField(_("started"), null=True)
     finished_at = models.DateTimeField(_("finished"), null=True)
-    worker = models.CharField(_("worker"), max_length=96, default="", blank=True)
+    worker = NameField(_("worker"), max_length=96, default="", blank=True)
     outcome = models.CharField(_("outcome"), max_length=16)
     error_type = models.TextField(_("error type"), default="", blank=True)
     error_message = models.TextField(_("error message"), default="", blank=True)
@@ -199,11 +250,11 @@ class QueuedMessage(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     message_id = IdField(max_length=MAX_ID_LENGTH, unique=True)
-    queue_name = models.CharField(max_length=MAX_NAME_LENGTH)
+    queue_name = NameField(max_length=MAX_NAME_LENGTH)
     place = models.SmallIntegerField(choices=Place.choices, default=Place.READY)
     priority = models.SmallIntegerField(default=0)
     due_at = models.BigIntegerField(default=0)
-    owner = models.CharField(max_length=96, default="")
+    owner = NameField(max_length=96, default="")
     deliveries = models.IntegerField(default=0)
     retries = models.IntegerField(default=0)
     lost = models.IntegerField(default=0)
@@ -220,11 +271,23 @@ class QueuedMessage(models.Model):
         verbose_name_plural = _("queued messages")
         default_permissions = ()
         indexes = [
-            models.Index(fields=["queue_name", "priority", "id"], name="dtq_queue_ready", condition=Q(place=0)),
-            models.Index(fields=["due_at"], name="dtq_queue_delayed", condition=Q(place=1)),
-            models.Index(fields=["owner"], name="dtq_queue_owner", condition=Q(place=2)),
-            models.Index(fields=["died_at"], name="dtq_queue_dead", condition=Q(place=3)),
-            models.Index(fields=["priority", "id"], name="dtq_queue_suspect", condition=Q(place=4)),
+            VendorIndex(
+                fields=["queue_name", "priority", "id"],
+                name="dtq_queue_ready",
+                where=Q(place=Place.READY),
+                mysql=["place", "queue_name", "priority", "id"],
+            ),
+            VendorIndex(
+                fields=["due_at"], name="dtq_queue_delayed", where=Q(place=Place.DELAYED), mysql=["place", "due_at"]
+            ),
+            VendorIndex(fields=["owner"], name="dtq_queue_owner", where=Q(place=Place.IN_FLIGHT), mysql=["owner"]),
+            VendorIndex(fields=["died_at"], name="dtq_queue_dead", where=Q(place=Place.DEAD), mysql=["died_at"]),
+            VendorIndex(
+                fields=["priority", "id"],
+                name="dtq_queue_suspect",
+                where=Q(place=Place.SUSPECT),
+                mysql=["place", "priority", "id"],
+            ),
         ]
 
     def __str__(self) -> str:
@@ -265,7 +328,7 @@ class WaitingMessage(models.Model):
         DEAD = "dead", _("dead letter")
 
     message_id = IdField(_("message id"), max_length=MAX_ID_LENGTH)
-    queue_name = models.CharField(_("queue"), max_length=MAX_NAME_LENGTH)
+    queue_name = NameField(_("queue"), max_length=MAX_NAME_LENGTH)
     kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
     payload = models.BinaryField(_("payload"))
     due_at = models.DateTimeField(_("due"), null=True)
@@ -273,7 +336,7 @@ class WaitingMessage(models.Model):
     attempt = models.IntegerField(_("attempt"), default=0)
     expires_at = models.DateTimeField(_("expires"), null=True)
     created_at = models.DateTimeField(_("created"))
-    parent_id = models.CharField(_("parent"), max_length=MAX_ID_LENGTH, default="", blank=True)
+    parent_id = NameField(_("parent"), max_length=MAX_ID_LENGTH, default="", blank=True)
     # The room's alone. The database knows their defaults, for who waits for a commit and does not mention them.
     priority = models.SmallIntegerField(_("priority"), default=0, db_default=0)
     retries = models.IntegerField(_("failed attempts"), default=0, db_default=0)
@@ -311,7 +374,7 @@ class RateLimitMutex(models.Model):
     one. ``version`` rises with every change and never begins anew, so a token made of it fences late writers off.
     """
 
-    key = models.CharField(_("key"), max_length=255, primary_key=True)
+    key = NameField(_("key"), max_length=255, primary_key=True)
     kind = models.CharField(_("kind"), max_length=16, default="concurrent")
     limit = models.IntegerField(_("limit"), default=1)
     holders: models.JSONField[Any, Any] = models.JSONField(_("holders"), default=list)
@@ -331,7 +394,7 @@ class RateLimitMutex(models.Model):
 class WorkerProcess(models.Model):
     """One worker process as its keeper last saw it. ``current`` lists what it runs: message id, actor, since when."""
 
-    worker_id = models.CharField(_("worker"), max_length=96, primary_key=True)
+    worker_id = NameField(_("worker"), max_length=96, primary_key=True)
     hostname = models.CharField(_("host"), max_length=255, default="", blank=True)
     pid = models.IntegerField(_("process"), default=0)
     queues: models.JSONField[Any, Any] = models.JSONField(_("queues"), default=list)
@@ -356,7 +419,7 @@ class WorkerProcess(models.Model):
 class QueueState(models.Model):
     """What a queue held when it was last counted, and whether somebody paused it."""
 
-    queue_name = models.CharField(_("queue"), max_length=MAX_NAME_LENGTH, primary_key=True)
+    queue_name = NameField(_("queue"), max_length=MAX_NAME_LENGTH, primary_key=True)
     paused_at = models.DateTimeField(_("paused"), null=True)
     ready = models.BigIntegerField(_("ready"), default=0)
     in_flight = models.BigIntegerField(_("in flight"), default=0)
@@ -381,7 +444,7 @@ class ServiceLease(models.Model):
     """
 
     name = IdField(max_length=120, primary_key=True)
-    owner = models.CharField(max_length=96, default="")
+    owner = NameField(max_length=96, default="")
     expires_at = models.BigIntegerField(default=0)
     notes: models.JSONField[Any, Any] = models.JSONField(default=dict)
 

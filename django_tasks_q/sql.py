@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from django.db import (
-    DatabaseError,
+    Error,
+    IntegrityError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -169,6 +170,8 @@ class Database:
             with self.connection.wrap_database_errors:
                 yield
         except (OperationalError, ProgrammingError, InterfaceError, InternalError) as error:
+            if _is_bad_data(error):
+                raise IntegrityError(*error.args) from error
             if _is_missing_table(error):
                 raise BrokerNotReady(
                     f"The tables of django_tasks_q are missing in database {self.alias!r}: run "
@@ -188,14 +191,14 @@ class Database:
         Within a caller's transaction that is left to Django: what follows must not run outside of it.
         """
         connection: Any = self.connection
-        if not connection.in_atomic_block and (_is_read_only(error) or _is_closed(connection.connection)):
+        if not connection.in_atomic_block and (_is_read_only(error) or _is_closed(connection, error)):
             self.close()
 
     def close(self) -> None:
         """Close this thread's connection."""
         try:
             self.connection.close()
-        except DatabaseError:
+        except Error:
             self.connection.connection = None
 
 
@@ -217,8 +220,11 @@ def _execute_prepared(cursor: Any, sql: str, params: Sequence[Any]) -> None:
         connection.prepare_threshold = before
 
 
-def _is_closed(raw: Any) -> bool:
+def _is_closed(connection: Any, error: Exception) -> bool:
     """Whether the driver's connection is of no more use; SQLite's only says so by refusing."""
+    if connection.vendor == "mysql":
+        return _mysql_number(error) in _MYSQL_LOST
+    raw = connection.connection
     if hasattr(raw, "closed"):
         return bool(raw.closed)
     try:
@@ -230,9 +236,32 @@ def _is_closed(raw: Any) -> bool:
 
 def _is_read_only(error: Exception) -> bool:
     """Whether the server reads but does not write: a standby, or the old primary after a failover."""
-    return getattr(error.__cause__, "sqlstate", None) == "25006"
+    return getattr(error.__cause__, "sqlstate", None) == "25006" or _mysql_number(error) in _MYSQL_READ_ONLY
 
 
 def _is_missing_table(error: Exception) -> bool:
     text = str(error)
-    return "no such table" in text or getattr(error.__cause__, "sqlstate", None) == "42P01"
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    return "no such table" in text or sqlstate == "42P01" or _mysql_number(error) == _MYSQL_NO_TABLE
+
+
+def _is_bad_data(error: Exception) -> bool:
+    """Whether a row was refused for what it holds; MySQL's drivers call that operational."""
+    return _mysql_number(error) in _MYSQL_BAD_DATA
+
+
+# MySQL and MariaDB number their errors; their drivers put the number first.
+
+_MYSQL_LOST = frozenset({0, 1053, 1927, 2006, 2013, 2014, 2055, 4031})
+"""What is said of a connection that was closed, killed or cut, or whose server stops."""
+
+_MYSQL_READ_ONLY = frozenset({1290, 1792, 1836})
+_MYSQL_NO_TABLE = 1146
+_MYSQL_BAD_DATA = frozenset({1048, 1690, 3140, 3141, 3144, 3157, 3819, 4025})
+"""NULL where none may be, numbers out of range, what is no JSON, and what a CHECK refuses."""
+
+
+def _mysql_number(error: Exception) -> int | None:
+    cause = error.__cause__
+    number = cause.args[0] if cause is not None and cause.args else None
+    return number if isinstance(number, int) else None

@@ -5,9 +5,13 @@ from typing import Any
 
 import environ
 
+from testproject import mysql_driver
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
+
+mysql_driver.prepare()
 
 # Good enough for a demo on your own machine, never for a public site.
 SECRET_KEY = env.str("SECRET_KEY", default="for the demo and the tests only, not a secret at all")

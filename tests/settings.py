@@ -25,4 +25,8 @@ DATABASES = {
         **database("DTQ_TEST_POSTGRES_URL", default="postgres://postgres@127.0.0.1:5432/test"),
         "TEST": {"NAME": RUN},
     },
+    "mariadb": {
+        **database("DTQ_TEST_MARIADB_URL", default="mysql://root@127.0.0.1:3306/test"),
+        "TEST": {"NAME": RUN, "CHARSET": "utf8mb4"},
+    },
 }

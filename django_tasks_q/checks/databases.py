@@ -18,6 +18,8 @@ from ..models import WaitingMessage
 from .findings import broker_alias, engine_aliases, error, usable_broker, warning
 
 OLDEST_SQLITE = (3, 35)
+OLDEST_MARIADB = (10, 6)
+OLDEST_MYSQL = (8, 0, 4)
 SHORTEST_TIMEOUT = 10
 """Seconds that SQLite should wait for its lock; Django's default is 5."""
 LONGEST_CONNECT_TIMEOUT = 2
@@ -33,7 +35,7 @@ def check_engines(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     """What settings and versions tell, without a connection.
 
     E002: SQLite too old for RETURNING. E003: PostgreSQL without psycopg 3. W002, W003: SQLite's transactions.
-    W005: a commit may wait long for a broker that is gone.
+    W005: a commit may wait long for a broker that is gone. W014: MySQL's transactions lock more than they change.
     """
     broker = usable_broker()
     if broker is None:
@@ -45,6 +47,8 @@ def check_engines(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
             found += _check_sqlite(alias)
         elif vendor == "postgresql":
             found += _check_psycopg(alias)
+        elif vendor == "mysql":
+            found += _check_isolation(alias)
     return found + list(_check_connect_timeout(broker))
 
 
@@ -72,6 +76,16 @@ def _check_psycopg(alias: str) -> Iterator[CheckMessage]:
         yield error("E003", text, "pip install 'django-tasks-q[postgres]'")
 
 
+def _check_isolation(alias: str) -> Iterator[CheckMessage]:
+    # None leaves it to the server, whose default is REPEATABLE READ.
+    level = connections[alias].settings_dict["OPTIONS"].get("isolation_level", "read committed")
+    if str(level).lower() not in ("read committed", "read uncommitted"):
+        text = f"Database {alias!r}: its transactions lock the gaps between rows, so that senders and workers wait."
+        yield warning(
+            "W014", text, 'Leave "isolation_level" out of its OPTIONS: Django\'s default is "read committed".'
+        )
+
+
 def _check_connect_timeout(broker: Broker) -> Iterator[CheckMessage]:
     alias = broker_alias(broker)
     if alias is None or connections[alias].vendor != "postgresql" or not _is_elsewhere(alias):
@@ -97,7 +111,8 @@ def check_databases(
 ) -> list[CheckMessage]:
     """What only a connection tells, of the databases that are to be checked.
 
-    E004, W010: tables are missing. E013: no connection. W001: SQLite without write-ahead log.
+    E004, W010: tables are missing. E013: no connection. E018: MariaDB or MySQL too old. W001: SQLite without
+    write-ahead log.
     """
     broker = usable_broker()
     if broker is None:
@@ -115,12 +130,16 @@ def _check_engine(alias: str) -> Iterator[CheckMessage]:
     try:
         missing = _missing(alias, _all_tables())
         mode = _journal_mode(alias)
+        is_old = _is_old_mysql(alias)
     except DatabaseTrouble as trouble:
         yield error("E013", f"Database {alias!r} does not answer: {str(trouble).strip()}")
         return
     if missing:
         text = f"Tables of django_tasks_q are missing in database {alias!r}: {', '.join(missing)}."
         yield error("E004", text, _migrate(alias))
+    if is_old:
+        text = f"Database {alias!r} is too old for the database broker."
+        yield error("E018", text, "Use MariaDB 10.6 or newer, or MySQL 8.0.4 or newer (SKIP LOCKED, JSON_TABLE).")
     if mode not in ("wal", "memory"):
         text = f"Database {alias!r} does not use SQLite's write-ahead log, so readers and the worker block each other."
         yield warning("W001", text, _SQLITE)
@@ -155,6 +174,14 @@ def _missing(alias: str, tables: set[str]) -> list[str]:
     connection = connections[alias]
     with connection.cursor() as cursor:
         return sorted(tables - set(connection.introspection.table_names(cursor)))
+
+
+def _is_old_mysql(alias: str) -> bool:
+    connection: Any = connections[alias]
+    if connection.vendor != "mysql":
+        return False
+    oldest = OLDEST_MARIADB if connection.mysql_is_mariadb else OLDEST_MYSQL
+    return bool(connection.mysql_version < oldest)
 
 
 def _journal_mode(alias: str) -> str:

@@ -7,6 +7,7 @@ from django.db.utils import load_backend
 
 from .. import conf
 from ..conf import WrongSetting
+from ..dialect import VENDORS
 from ..errors import did_you_mean
 from .servers import RABBITMQ, REDIS, check_client, check_server_url, split
 
@@ -25,9 +26,6 @@ RATE_LIMITS = {
 
 NAMESPACED = (*REDIS, *RABBITMQ)
 """Stores that are shared with others, so that all names in them begin with ``NAMESPACE``."""
-
-VENDORS = ("postgresql", "sqlite")
-"""The databases whose SQL the engine speaks."""
 
 
 def check_broker_url() -> str:
@@ -89,5 +87,5 @@ def _check_alias(alias: str, key: str) -> None:
         raise WrongSetting(
             f"{conf.NAME}: {key}: database {alias!r} is {vendor}, which is not supported yet.",
             "E005",
-            "Name an alias of DATABASES that is PostgreSQL or SQLite.",
+            "Name an alias of DATABASES that is PostgreSQL, MySQL, MariaDB or SQLite.",
         )

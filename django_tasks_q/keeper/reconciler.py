@@ -22,7 +22,7 @@ logger = get_logger(__name__)
 
 NAME = "reconciler"
 
-_RECORDS = f'"{MessageRecord._meta.db_table}"'
+_RECORDS = MessageRecord._meta.db_table
 _STATES = (State.ENQUEUED, State.RUNNING, State.RETRYING, State.DELAYED)
 """What the broker must know of. A pending message it has never seen, and of an unknown one nothing is claimed."""
 

@@ -9,6 +9,7 @@ from django.db import connections
 from .. import clock
 from ..broker import Broker
 from ..deliveries import Outgoing
+from ..dialect import VENDORS
 from ..errors import BrokerConnectionError, BrokerNotReady, DecodeError, DuplicateMessage
 from ..logging import get_logger
 from ..sql import Database
@@ -27,8 +28,6 @@ _ABSENCE = 30.0
 _AWAY = (BrokerConnectionError, BrokerNotReady)
 """What every message would meet; any other error is about one of them."""
 
-_VENDORS = ("sqlite", "postgresql")
-
 
 class Relay(Service):
     """Looks into every database of the project for rows whose sender did not publish them.
@@ -42,7 +41,7 @@ class Relay(Service):
     def __init__(self, broker: Broker, owner: str) -> None:
         super().__init__()
         self._broker = broker
-        self._databases = [Database(alias) for alias in connections if connections[alias].vendor in _VENDORS]
+        self._databases = [Database(alias) for alias in connections if connections[alias].vendor in VENDORS]
         self._leases = {
             database.alias: LeaderLease(database, "relay", owner, ttl_ms=_LEASE) for database in self._databases
         }

@@ -13,13 +13,13 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from .. import clock
-from ..dialect import dialect, ids, moment
+from ..dialect import Change, ChangeInSteps, by_keys, dialect, ids, moment
 from ..models import Attempt, MessageRecord
 from ..sql import Database, Row
 from ..states import FINAL, State
 
-_RECORDS = f'"{MessageRecord._meta.db_table}"'
-_ATTEMPTS = f'"{Attempt._meta.db_table}"'
+_RECORDS = MessageRecord._meta.db_table
+_ATTEMPTS = Attempt._meta.db_table
 
 GONE_WELL = frozenset({State.SUCCEEDED, State.SKIPPED})
 """What ``SUCCEEDED_TTL`` is for; ``DEAD_TTL`` is for the other final states."""
@@ -120,11 +120,15 @@ class Sweep:
 
     def _delete(self, doomed: Sequence[str], looked_at: int) -> Batch:
         words, database = self._words, self._database
-        rows = database.rows(
-            f"DELETE FROM {_RECORDS} WHERE message_id IN (SELECT message_id FROM {_RECORDS} "
-            f"WHERE message_id {words.in_ids} AND {self._is_old}{words.skip_locked}) RETURNING message_id",
-            (ids(database, doomed), *self._times),
-        )
+        chosen = f"FROM {_RECORDS} WHERE message_id {words.in_ids} AND {self._is_old}{words.skip_locked}"
+        if words.returning:
+            change = Change(
+                f"DELETE FROM {_RECORDS} WHERE message_id IN (SELECT message_id {chosen}) RETURNING message_id"
+            )
+        else:
+            by_id = by_keys(_RECORDS, "message_id", "VARCHAR(64)")
+            change = ChangeInSteps(f"SELECT message_id, message_id {chosen}", f"DELETE {_RECORDS} FROM {by_id}")
+        rows = change.run(database, (ids(database, doomed), *self._times))
         deleted = ids(database, [row[0] for row in rows])
         attempts = database.count(f"DELETE FROM {_ATTEMPTS} WHERE message_id {words.in_ids}", (deleted,))
         return Batch(looked_at, len(rows), attempts)

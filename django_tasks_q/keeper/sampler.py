@@ -9,15 +9,16 @@ from typing import Any
 
 from .. import clock
 from ..broker import Broker
-from ..dialect import dialect, ids, moment, now_ms
+from ..dialect import dialect, ids, moment, now_ms, replace
 from ..models import QueueState, WorkerProcess
 from ..sql import Database
 from ..worker.board import ALIVE, EMPTY, Region
 from .service import Service
 from .service_lease import LeaderLease
 
-_WORKERS = f'"{WorkerProcess._meta.db_table}"'
-_QUEUES = f'"{QueueState._meta.db_table}"'
+_WORKERS = WorkerProcess._meta.db_table
+_QUEUES = QueueState._meta.db_table
+_SEEN = ("worker_id", "hostname", "pid", "queues", "threads", "current", "rss_bytes", "processed", "failed")
 
 
 class WorkerSampler(Service):
@@ -55,44 +56,29 @@ class WorkerSampler(Service):
         """Nobody is left on the board, or nobody will tell of them any more."""
         self._remove(self._written)
 
-    def _row(self, region: Region) -> dict[str, Any]:
+    def _row(self, region: Region) -> tuple[Any, ...]:
+        """As ``_SEEN`` says."""
         current = [
             {"message_id": task.message_id, "queue_name": task.queue_name, "since": task.started_at}
             for task in region.running()
         ]
-        return {
-            "worker_id": region.worker_id,
-            "hostname": self._hostname,
-            "pid": region.pid,
-            "queues": list(self._queues) or sorted(self._broker.queues),
-            "threads": region.slots,
-            "current": current,
-            "rss_bytes": region.rss,
-            "processed": region.processed,
-            "failed": region.failed,
-        }
-
-    def _write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """One upsert; ``started_at`` stays what it was at first sight, by the database's clock as the heartbeat."""
-        names = ("hostname", "pid", "queues", "threads", "current", "rss_bytes", "processed", "failed")
-        now = dialect(self._database).now
-        if self._database.vendor == "postgresql":
-            source = (
-                "jsonb_to_recordset(%s::jsonb) AS r(worker_id text, hostname text, pid int, queues jsonb, threads int, "
-                "current jsonb, rss_bytes bigint, processed bigint, failed bigint)"
-            )
-            chosen = ", ".join(("worker_id", *names))
-        else:
-            source = "json_each(?) AS r WHERE true"
-            chosen = ", ".join(f"json_extract(r.value, '$.{name}')" for name in ("worker_id", *names))
-        columns = ", ".join(f'"{name}"' for name in ("worker_id", *names, "started_at", "heartbeat_at"))
-        updated = ", ".join(f'"{name}" = excluded."{name}"' for name in (*names, "heartbeat_at"))
-        self._database.count(
-            f"INSERT INTO {_WORKERS} ({columns}) SELECT {chosen}, {now}, {now} FROM {source} "
-            f"ON CONFLICT (worker_id) DO UPDATE SET {updated}",
-            (json.dumps(rows),),
+        queues = list(self._queues) or sorted(self._broker.queues)
+        return (
+            *(region.worker_id, self._hostname, region.pid, json.dumps(queues), region.slots, json.dumps(current)),
+            *(region.rss, region.processed, region.failed),
         )
-        self._written |= {row["worker_id"] for row in rows}
+
+    def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """One upsert; ``started_at`` stays what it was at first sight, by the database's clock as the heartbeat."""
+        words = dialect(self._database)
+        marks = ", ".join(words.json if name in ("queues", "current") else words.mark for name in _SEEN)
+        values = ", ".join([f"({marks}, {words.now}, {words.now})"] * len(rows))
+        self._database.count(
+            f"INSERT INTO {_WORKERS} ({', '.join(map(words.name, _SEEN))}, started_at, heartbeat_at) VALUES {values} "
+            f"{replace(words, 'worker_id', (*_SEEN[1:], 'heartbeat_at'))}",
+            [value for row in rows for value in row],
+        )
+        self._written |= {row[0] for row in rows}
 
     def _remove(self, worker_ids: Iterable[str]) -> None:
         gone = sorted(worker_ids)
@@ -157,10 +143,9 @@ class QueueSampler(Service):
     def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:
         words = dialect(self._database)
         names = ("ready", "in_flight", "delayed", "dead", "oldest_at", "sampled_at")
-        updated = ", ".join(f"{name} = excluded.{name}" for name in names)
         values = ", ".join([f"({', '.join([words.mark] * 6)}, {words.now})"] * len(rows))
         self._database.count(
-            f"INSERT INTO {_QUEUES} (queue_name, {', '.join(names)}) VALUES {values} "
-            f"ON CONFLICT (queue_name) DO UPDATE SET {updated}",
+            f"INSERT INTO {_QUEUES} (queue_name, {', '.join(map(words.name, names))}) VALUES {values} "
+            f"{replace(words, 'queue_name', names)}",
             [value for row in rows for value in row],
         )

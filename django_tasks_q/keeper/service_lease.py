@@ -1,6 +1,6 @@
 """One leader over all hosts for what only one process may do at a time.
 
-Contract: one statement takes, renews or is refused, by the database's clock, so of two who ask at once one is refused.
+Contract: each statement takes, renews or is refused, by the database's clock, so of two who ask at once one is refused.
 Who holds the lease may work for two thirds of it without asking again. That is a matter of order, not of safety: one
 that was stopped for longer may go on beside its successor, so whatever a leader does must bear being done twice.
 """
@@ -15,7 +15,7 @@ from ..dialect import dialect
 from ..models import ServiceLease
 from ..sql import Database
 
-_TABLE = f'"{ServiceLease._meta.db_table}"'
+_TABLE = ServiceLease._meta.db_table
 
 
 class LeaderLease:
@@ -51,14 +51,19 @@ class LeaderLease:
 
     def _take(self) -> bool:
         words = dialect(self._database)
+        mark, end = words.mark, f"{words.now_ms} + {words.mark}"
         taken = self._database.count(
-            f"INSERT INTO {_TABLE} (name, owner, expires_at, notes) "
-            f"VALUES ({words.mark}, {words.mark}, {words.now_ms} + {words.mark}, {words.json}) "
-            "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at "
-            f"WHERE {_TABLE}.owner = excluded.owner OR {_TABLE}.expires_at < {words.now_ms}",
-            (self.name, self.owner, self._ttl_ms, "{}"),
+            f"UPDATE {_TABLE} SET owner = {mark}, expires_at = {end} "
+            f"WHERE name = {mark} AND (owner = {mark} OR expires_at < {words.now_ms})",
+            (self.owner, self._ttl_ms, self.name, self.owner),
         )
-        return bool(taken)
+        return bool(taken) or bool(
+            self._database.count(
+                f"{words.insert_new} {_TABLE} (name, owner, expires_at, notes) "
+                f"VALUES ({mark}, {mark}, {end}, {words.json}){words.if_new}",
+                (self.name, self.owner, self._ttl_ms, "{}"),
+            )
+        )
 
     def release(self) -> None:
         """Let go, so that the next one need not wait; nothing happens when it is somebody else's."""
@@ -72,8 +77,9 @@ class LeaderLease:
 
     def notes(self) -> dict[str, Any]:
         """What was noted last, whoever did it."""
-        mark = dialect(self._database).mark
-        rows = self._database.rows(f"SELECT CAST(notes AS TEXT) FROM {_TABLE} WHERE name = {mark}", (self.name,))
+        words = dialect(self._database)
+        sql = f"SELECT {words.text.format('notes')} FROM {_TABLE} WHERE name = {words.mark}"
+        rows = self._database.rows(sql, (self.name,))
         return dict(json.loads(rows[0][0])) if rows else {}
 
     def note(self, notes: dict[str, Any]) -> bool:

@@ -70,6 +70,10 @@ def tidy() -> None:
     reset_queries()
 
 
+_IN_TRANSACTION = 1
+"""A bit of what MySQL and MariaDB say with every answer."""
+
+
 def _is_in_transaction(connection: Any) -> bool:
     """Whether a transaction is open, also one that Django did not open: raw SQL, or a send that a time limit cut off.
 
@@ -83,7 +87,21 @@ def _is_in_transaction(connection: Any) -> bool:
             return bool(raw.in_transaction)
         except connection.Database.Error:
             return True
+    if connection.vendor == "mysql":
+        return _is_in_mysql_transaction(connection)
     return connection.vendor == "postgresql" and bool(raw.info.transaction_status)
+
+
+def _is_in_mysql_transaction(connection: Any) -> bool:
+    """PyMySQL knows what the server said last. mysqlclient does not, so what may be open is rolled back unseen."""
+    status = getattr(connection.connection, "server_status", None)
+    if status is not None:
+        return bool(status & _IN_TRANSACTION)
+    try:
+        connection.connection.rollback()
+    except connection.Database.Error:
+        return True
+    return False
 
 
 def _abandon(connection: Any) -> None:

@@ -34,10 +34,12 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "correlation_id",
-                    models.CharField(blank=True, default="", max_length=64, verbose_name="correlation id"),
+                    django_tasks_q.models.NameField(
+                        blank=True, default="", max_length=64, verbose_name="correlation id"
+                    ),
                 ),
-                ("actor_name", models.CharField(default="", max_length=200, verbose_name="actor")),
-                ("queue_name", models.CharField(default="", max_length=200, verbose_name="queue")),
+                ("actor_name", django_tasks_q.models.NameField(default="", max_length=200, verbose_name="actor")),
+                ("queue_name", django_tasks_q.models.NameField(default="", max_length=200, verbose_name="queue")),
                 (
                     "state",
                     models.CharField(
@@ -58,7 +60,10 @@ class Migration(migrations.Migration):
                         verbose_name="state",
                     ),
                 ),
-                ("app_label", models.CharField(blank=True, default="", max_length=100, verbose_name="app")),
+                (
+                    "app_label",
+                    django_tasks_q.models.NameField(blank=True, default="", max_length=100, verbose_name="app"),
+                ),
                 ("priority", models.SmallIntegerField(default=0, verbose_name="priority")),
                 ("args", models.JSONField(null=True, verbose_name="arguments")),
                 ("kwargs", models.JSONField(null=True, verbose_name="keyword arguments")),
@@ -73,15 +78,24 @@ class Migration(migrations.Migration):
                 ("enqueued_at", models.DateTimeField(null=True, verbose_name="enqueued")),
                 ("started_at", models.DateTimeField(null=True, verbose_name="started")),
                 ("finished_at", models.DateTimeField(null=True, verbose_name="finished")),
-                ("worker", models.CharField(blank=True, default="", max_length=96, verbose_name="worker")),
+                (
+                    "worker",
+                    django_tasks_q.models.NameField(blank=True, default="", max_length=96, verbose_name="worker"),
+                ),
                 ("error_type", models.TextField(blank=True, default="", verbose_name="error type")),
                 ("error_message", models.TextField(blank=True, default="", verbose_name="error message")),
                 (
                     "dead_reason",
                     models.CharField(blank=True, default="", max_length=40, verbose_name="reason of death"),
                 ),
-                ("parent_id", models.CharField(blank=True, default="", max_length=64, verbose_name="parent")),
-                ("group_id", models.CharField(blank=True, default="", max_length=64, verbose_name="group")),
+                (
+                    "parent_id",
+                    django_tasks_q.models.NameField(blank=True, default="", max_length=64, verbose_name="parent"),
+                ),
+                (
+                    "group_id",
+                    django_tasks_q.models.NameField(blank=True, default="", max_length=64, verbose_name="group"),
+                ),
                 ("progress_done", models.BigIntegerField(null=True, verbose_name="progress")),
                 ("progress_total", models.BigIntegerField(null=True, verbose_name="progress total")),
                 ("progress_text", models.TextField(blank=True, default="", verbose_name="progress text")),
@@ -91,16 +105,20 @@ class Migration(migrations.Migration):
                 "verbose_name": "message",
                 "verbose_name_plural": "messages",
                 "indexes": [
-                    models.Index(fields=["-created_at"], name="dtq_record_created"),
-                    models.Index(
-                        condition=models.Q(("state", "succeeded"), _negated=True),
+                    django_tasks_q.models.VendorIndex(
+                        fields=["-created_at"], mysql=["-created_at", "-message_id"], name="dtq_record_created"
+                    ),
+                    django_tasks_q.models.VendorIndex(
+                        where=models.Q(("state", "succeeded"), _negated=True),
                         fields=["state", "-created_at"],
                         name="dtq_record_state",
+                        mysql=["state", "-created_at", "-message_id"],
                     ),
-                    models.Index(
-                        condition=models.Q(("correlation_id", ""), _negated=True),
+                    django_tasks_q.models.VendorIndex(
+                        where=models.Q(("correlation_id", ""), _negated=True),
                         fields=["correlation_id"],
                         name="dtq_record_correlation",
+                        mysql=["correlation_id"],
                     ),
                 ],
             },
@@ -110,7 +128,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("message_id", django_tasks_q.models.IdField(max_length=64, unique=True)),
-                ("queue_name", models.CharField(max_length=200)),
+                ("queue_name", django_tasks_q.models.NameField(max_length=200)),
                 (
                     "place",
                     models.SmallIntegerField(
@@ -119,7 +137,7 @@ class Migration(migrations.Migration):
                 ),
                 ("priority", models.SmallIntegerField(default=0)),
                 ("due_at", models.BigIntegerField(default=0)),
-                ("owner", models.CharField(default="", max_length=96)),
+                ("owner", django_tasks_q.models.NameField(default="", max_length=96)),
                 ("deliveries", models.IntegerField(default=0)),
                 ("retries", models.IntegerField(default=0)),
                 ("lost", models.IntegerField(default=0)),
@@ -134,15 +152,30 @@ class Migration(migrations.Migration):
                 "verbose_name": "queued message",
                 "verbose_name_plural": "queued messages",
                 "indexes": [
-                    models.Index(
-                        condition=models.Q(("place", 0)),
+                    django_tasks_q.models.VendorIndex(
+                        where=models.Q(("place", 0)),
                         fields=["queue_name", "priority", "id"],
                         name="dtq_queue_ready",
+                        mysql=["place", "queue_name", "priority", "id"],
                     ),
-                    models.Index(condition=models.Q(("place", 1)), fields=["due_at"], name="dtq_queue_delayed"),
-                    models.Index(condition=models.Q(("place", 2)), fields=["owner"], name="dtq_queue_owner"),
-                    models.Index(condition=models.Q(("place", 3)), fields=["died_at"], name="dtq_queue_dead"),
-                    models.Index(condition=models.Q(("place", 4)), fields=["priority", "id"], name="dtq_queue_suspect"),
+                    django_tasks_q.models.VendorIndex(
+                        where=models.Q(("place", 1)),
+                        fields=["due_at"],
+                        name="dtq_queue_delayed",
+                        mysql=["place", "due_at"],
+                    ),
+                    django_tasks_q.models.VendorIndex(
+                        where=models.Q(("place", 2)), fields=["owner"], name="dtq_queue_owner", mysql=["owner"]
+                    ),
+                    django_tasks_q.models.VendorIndex(
+                        where=models.Q(("place", 3)), fields=["died_at"], name="dtq_queue_dead", mysql=["died_at"]
+                    ),
+                    django_tasks_q.models.VendorIndex(
+                        where=models.Q(("place", 4)),
+                        fields=["priority", "id"],
+                        name="dtq_queue_suspect",
+                        mysql=["place", "priority", "id"],
+                    ),
                 ],
             },
         ),
@@ -153,7 +186,10 @@ class Migration(migrations.Migration):
                 ("number", models.IntegerField(verbose_name="delivery")),
                 ("started_at", models.DateTimeField(null=True, verbose_name="started")),
                 ("finished_at", models.DateTimeField(null=True, verbose_name="finished")),
-                ("worker", models.CharField(blank=True, default="", max_length=96, verbose_name="worker")),
+                (
+                    "worker",
+                    django_tasks_q.models.NameField(blank=True, default="", max_length=96, verbose_name="worker"),
+                ),
                 ("outcome", models.CharField(max_length=16, verbose_name="outcome")),
                 ("error_type", models.TextField(blank=True, default="", verbose_name="error type")),
                 ("error_message", models.TextField(blank=True, default="", verbose_name="error message")),

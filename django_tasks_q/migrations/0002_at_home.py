@@ -42,7 +42,9 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "queue_name",
-                    models.CharField(max_length=200, primary_key=True, serialize=False, verbose_name="queue"),
+                    django_tasks_q.models.NameField(
+                        max_length=200, primary_key=True, serialize=False, verbose_name="queue"
+                    ),
                 ),
                 ("paused_at", models.DateTimeField(null=True, verbose_name="paused")),
                 ("ready", models.BigIntegerField(default=0, verbose_name="ready")),
@@ -61,7 +63,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="RateLimitMutex",
             fields=[
-                ("key", models.CharField(max_length=255, primary_key=True, serialize=False, verbose_name="key")),
+                (
+                    "key",
+                    django_tasks_q.models.NameField(
+                        max_length=255, primary_key=True, serialize=False, verbose_name="key"
+                    ),
+                ),
                 ("kind", models.CharField(default="concurrent", max_length=16, verbose_name="kind")),
                 ("limit", models.IntegerField(default=1, verbose_name="limit")),
                 ("holders", models.JSONField(default=list, verbose_name="holders")),
@@ -78,7 +85,7 @@ class Migration(migrations.Migration):
             name="ServiceLease",
             fields=[
                 ("name", django_tasks_q.models.IdField(max_length=120, primary_key=True, serialize=False)),
-                ("owner", models.CharField(default="", max_length=96)),
+                ("owner", django_tasks_q.models.NameField(default="", max_length=96)),
                 ("expires_at", models.BigIntegerField(default=0)),
                 ("notes", models.JSONField(default=dict)),
             ],
@@ -93,7 +100,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("message_id", django_tasks_q.models.IdField(max_length=64, verbose_name="message id")),
-                ("queue_name", models.CharField(max_length=200, verbose_name="queue")),
+                ("queue_name", django_tasks_q.models.NameField(max_length=200, verbose_name="queue")),
                 (
                     "kind",
                     models.CharField(
@@ -114,7 +121,10 @@ class Migration(migrations.Migration):
                 ("attempt", models.IntegerField(default=0, verbose_name="attempt")),
                 ("expires_at", models.DateTimeField(null=True, verbose_name="expires")),
                 ("created_at", models.DateTimeField(verbose_name="created")),
-                ("parent_id", models.CharField(blank=True, default="", max_length=64, verbose_name="parent")),
+                (
+                    "parent_id",
+                    django_tasks_q.models.NameField(blank=True, default="", max_length=64, verbose_name="parent"),
+                ),
             ],
             options={
                 "verbose_name": "waiting message",
@@ -127,7 +137,9 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "worker_id",
-                    models.CharField(max_length=96, primary_key=True, serialize=False, verbose_name="worker"),
+                    django_tasks_q.models.NameField(
+                        max_length=96, primary_key=True, serialize=False, verbose_name="worker"
+                    ),
                 ),
                 ("hostname", models.CharField(blank=True, default="", max_length=255, verbose_name="host")),
                 ("pid", models.IntegerField(default=0, verbose_name="process")),
@@ -239,7 +251,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="messagerecord",
-            index=models.Index(fields=["actor_name", "-created_at"], name="dtq_record_actor"),
+            index=django_tasks_q.models.VendorIndex(
+                fields=["actor_name", "-created_at"],
+                mysql=["actor_name", "-created_at", "-message_id"],
+                name="dtq_record_actor",
+            ),
         ),
         migrations.AddIndex(
             model_name="bulkoperation",

@@ -11,7 +11,7 @@ from typing import Any
 from .. import clock
 from ..events import LIFE_SHIFT, Event
 from ..recording import Recording
-from .text import json_text, storable
+from .text import json_text, shallow, storable
 
 COLUMNS = (
     "message_id", "state", "eta", "enqueued_at", "queue_name", "actor_name", "app_label", "priority", "args", "kwargs",
@@ -23,6 +23,7 @@ _EMPTY = {
     "retries": "0", "deliveries": "0", "lost": "0", "worker": "''", "error_type": "''", "error_message": "''",
     "dead_reason": "''", "group_id": "''", "progress_text": "''",
 }  # fmt: skip
+_DOCUMENTS = ("args", "kwargs", "options")
 _NULL = ("started_at", "finished_at", "raw", "progress_done", "progress_total")
 
 
@@ -58,8 +59,16 @@ def sqlite_row(event: Event, recording: Recording) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def mysql_row(event: Event, recording: Recording) -> tuple[Any, ...]:
+    """The same as MySQL's statement takes it."""
+    return tuple(
+        shallow(value) if name in _DOCUMENTS else value
+        for name, value in zip(COLUMNS, sqlite_row(event, recording), strict=True)
+    )
+
+
 def conflict(table: str) -> str:
-    """What happens to the row of an id that had a life before. ``table`` as it is quoted in the statement."""
+    """What happens to the row of an id that had a life before."""
     parts = [f"{name} = excluded.{name}" for name in COLUMNS if name != "message_id"]
     parts += [f"{name} = {value}" for name, value in _EMPTY.items() if name != "deliveries"]
     parts += [f"{name} = NULL" for name in _NULL]
@@ -71,7 +80,21 @@ def sqlite_insert(table: str) -> str:
     """One birth. Parameters: a row."""
     names = (*COLUMNS, *_EMPTY, "life", "guard")
     values = ["?"] * len(COLUMNS) + [*_EMPTY.values(), "0", "0"]
-    return f'INSERT INTO "{table}" ({", ".join(names)}) VALUES ({", ".join(values)}) {conflict(table)}'
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(values)}) {conflict(table)}"
+
+
+def mysql_insert(table: str, number: int) -> str:
+    """So many births. Parameters: their rows, one after the other."""
+    names = (*COLUMNS, *_EMPTY, "life", "guard")
+    values = f"({', '.join(['%s'] * len(COLUMNS) + [*_EMPTY.values(), '0', '0'])})"
+    parts = [f"{name} = VALUES({name})" for name in (*COLUMNS, *_EMPTY) if name != "message_id"]
+    parts += [f"{name} = NULL" for name in _NULL]
+    # In this order: MySQL assigns one after the other, and sees what it has assigned.
+    parts += [f"guard = (life + 1) << {LIFE_SHIFT}", "life = life + 1"]
+    return (
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES {', '.join([values] * number)} "
+        f"ON DUPLICATE KEY UPDATE {', '.join(parts)}"
+    )
 
 
 def postgresql_insert(table: str, stored: str, batch: str) -> str:
@@ -80,20 +103,18 @@ def postgresql_insert(table: str, stored: str, batch: str) -> str:
     ``stored`` has message_id and life.
     """
     times = {"eta", "enqueued_at", "created_at"}
-    documents = {"args", "kwargs", "options"}
     values = [
         f"to_timestamp({batch}.{name} / 1000.0)"
         if name in times
         else f"{batch}.{name}::jsonb"
-        if name in documents
+        if name in _DOCUMENTS
         else f"{batch}.{name}"
         for name in COLUMNS
     ]
     names = (*COLUMNS, *_EMPTY, "life", "guard")
     values += [*_EMPTY.values(), f"{stored}.life", f"{stored}.life::bigint << {LIFE_SHIFT}"]
-    quoted = f'"{table}"'
     return (
-        f"INSERT INTO {quoted} ({', '.join(names)}) SELECT {', '.join(values)} "
+        f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} "
         f"FROM {batch} JOIN {stored} ON {stored}.message_id = {batch}.message_id WHERE {batch}.record "
-        f"{conflict(quoted)}"
+        f"{conflict(table)}"
     )

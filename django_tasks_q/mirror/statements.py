@@ -9,7 +9,7 @@ The update sees known records in the usual order; the upsert copes with everythi
 
 Parameters of a state change, in this order: message_id, guard, state, retries, deliveries, lost, life, worker, eta,
 enqueued_at, started_at, finished_at, dead_reason, error_type, error_message. Times are epoch milliseconds on PostgreSQL
-and formatted text on SQLite. A birth adds: queue_name, actor_name, app_label, priority, args, kwargs, options, raw,
+and formatted text elsewhere. A birth adds: queue_name, actor_name, app_label, priority, args, kwargs, options, raw,
 created_at, correlation_id, parent_id, group_id.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..dialect import Dialect
 from ..states import FINAL, State
 
 STATE_COLUMNS = (
@@ -97,37 +98,37 @@ def _births(new: str, old: str) -> dict[str, str]:
     return births | {"raw": filled["raw"]}
 
 
-def _conflict(table: str, later: Callable[[str, str], str]) -> str:
-    """ON CONFLICT: births fill what is empty, states move when the guard rises, times do when they are later."""
-    old, new = f"{table}.", "excluded."
+def _merged(new: str, old: str, later: Callable[[str, str], str]) -> tuple[dict[str, str], str]:
+    """What a known row becomes: births fill what is empty, states move when the guard rises, times do when they are
+    later. And the condition under which that changes anything."""
     rises = f"{new}guard > {old}guard"
-    parts = [f"{name} = {value}" for name, value in (_births(new, old) | _lasting(new, old, later)).items()]
-    parts += [f"{name} = CASE WHEN {rises} THEN {value} ELSE {old}{name} END" for name, value in _moved(new).items()]
+    values = _births(new, old) | _lasting(new, old, later)
+    values |= {name: f"CASE WHEN {rises} THEN {value} ELSE {old}{name} END" for name, value in _moved(new).items()}
     is_later = " OR ".join(
         f"{new}{name} > {old}{name} OR {new}{name} IS NOT NULL AND {old}{name} IS NULL" for name in _LASTING
     )
-    matters = f"{rises} OR {_fills(new, old)} OR {_replaces(new, old)} OR {new}life = {old}life AND ({is_later})"
-    return f"ON CONFLICT (message_id) DO UPDATE SET {', '.join(parts)} WHERE {matters}"
+    return values, f"{rises} OR {_fills(new, old)} OR {_replaces(new, old)} OR {new}life = {old}life AND ({is_later})"
 
 
-def _mark(vendor: str) -> str:
-    return "%s" if vendor == "postgresql" else "?"
+def _conflict(table: str, later: Callable[[str, str], str]) -> str:
+    values, matters = _merged("excluded.", f"{table}.", later)
+    parts = ", ".join(f"{name} = {value}" for name, value in values.items())
+    return f"ON CONFLICT (message_id) DO UPDATE SET {parts} WHERE {matters}"
 
 
-def lose_sight(table: str, vendor: str, queues: int) -> str:
+def lose_sight(table: str, words: Dialect, queues: int) -> str:
     """Records of messages that could move by themselves become unknown. Parameters: names of queues, how many most."""
-    mark = _mark(vendor)
     live = ", ".join(f"'{state}'" for state in State if state not in FINAL and state is not State.UNKNOWN)
-    where = f" AND queue_name IN ({', '.join([mark] * queues)})" if queues else ""
-    return (
-        f"UPDATE \"{table}\" SET state = '{State.UNKNOWN}' WHERE message_id IN ("
-        f'SELECT message_id FROM "{table}" WHERE state IN ({live}){where} LIMIT {mark})'
-    )
+    where = f" AND queue_name IN ({', '.join([words.mark] * queues)})" if queues else ""
+    chosen = f"WHERE state IN ({live}){where} LIMIT {words.mark}"
+    if not words.returning:  # MySQL limits an UPDATE, and no subquery
+        return f"UPDATE {table} SET state = '{State.UNKNOWN}' {chosen}"
+    return f"UPDATE {table} SET state = '{State.UNKNOWN}' WHERE message_id IN (SELECT message_id FROM {table} {chosen})"
 
 
-def disown(table: str, vendor: str) -> str:
+def disown(table: str, words: Dialect) -> str:
     """Parameter: a message id."""
-    return f"UPDATE \"{table}\" SET state = '{State.UNKNOWN}' WHERE message_id = {_mark(vendor)}"
+    return f"UPDATE {table} SET state = '{State.UNKNOWN}' WHERE message_id = {words.mark}"
 
 
 # --- SQLite: one prepared statement, run for each row of the batch (executemany)
@@ -142,20 +143,20 @@ def sqlite_update(table: str) -> str:
         for column in sorted(values, key=len, reverse=True):
             text = text.replace(f"@{column}", values[column])
         parts.append(f"{name} = {text}")
-    return f'UPDATE "{table}" SET {", ".join(parts)} WHERE message_id = ?1 AND guard < ?2'
+    return f"UPDATE {table} SET {', '.join(parts)} WHERE message_id = ?1 AND guard < ?2"
 
 
 def sqlite_upsert(table: str) -> str:
     """Births, or state changes of messages that nobody knows yet. Parameters: a state change and a birth."""
     columns = (*STATE_COLUMNS, *BIRTH_COLUMNS, *_DEFAULTS)
     marks = ["?"] * (len(STATE_COLUMNS) + len(BIRTH_COLUMNS)) + list(_DEFAULTS.values())
-    return f'INSERT INTO "{table}" ({", ".join(columns)}) VALUES ({", ".join(marks)}) {_conflict(table, _later_sqlite)}'
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(marks)}) {_conflict(table, _later_sqlite)}"
 
 
 def sqlite_attempts(table: str) -> str:
     """Attempts; one that is there already stays as it is. Parameters: an attempt."""
     return (
-        f'INSERT INTO "{table}" ({", ".join(ATTEMPT_COLUMNS)}) VALUES ({", ".join("?" * len(ATTEMPT_COLUMNS))}) '
+        f"INSERT INTO {table} ({', '.join(ATTEMPT_COLUMNS)}) VALUES ({', '.join('?' * len(ATTEMPT_COLUMNS))}) "
         "ON CONFLICT DO NOTHING"
     )
 
@@ -187,7 +188,7 @@ def postgresql_update(table: str) -> str:
     assigned = _moved("c.") | _lasting("c.", "r.", _later_postgresql)
     parts = [f"{name} = {value}" for name, value in assigned.items()]
     return (
-        f'UPDATE "{table}" AS r SET {", ".join(parts)} FROM {_batch(STATE_COLUMNS)} '
+        f"UPDATE {table} AS r SET {', '.join(parts)} FROM {_batch(STATE_COLUMNS)} "
         "WHERE r.message_id = c.message_id AND r.guard < c.guard"
     )
 
@@ -196,15 +197,95 @@ def postgresql_upsert(table: str) -> str:
     """Births, or state changes of messages that nobody knows yet. Parameters: arrays of a state change and a birth."""
     columns = (*STATE_COLUMNS, *BIRTH_COLUMNS)
     return (
-        f'INSERT INTO "{table}" ({", ".join((*columns, *_DEFAULTS))}) '
+        f"INSERT INTO {table} ({', '.join((*columns, *_DEFAULTS))}) "
         f"SELECT {', '.join('c.' + name for name in columns)}, {', '.join(_DEFAULTS.values())} "
-        f"FROM {_batch(columns)} {_conflict(f'{chr(34)}{table}{chr(34)}', _later_postgresql)}"
+        f"FROM {_batch(columns)} {_conflict(table, _later_postgresql)}"
     )
 
 
 def postgresql_attempts(table: str) -> str:
     return (
-        f'INSERT INTO "{table}" ({", ".join(ATTEMPT_COLUMNS)}) '
+        f"INSERT INTO {table} ({', '.join(ATTEMPT_COLUMNS)}) "
         f"SELECT {', '.join('c.' + name for name in ATTEMPT_COLUMNS)} FROM {_batch(ATTEMPT_COLUMNS)} "
         "ON CONFLICT DO NOTHING"
+    )
+
+
+# --- MySQL and MariaDB: the batch as one JSON document, a list of rows
+
+_MYSQL_TYPES = {
+    "guard": "BIGINT", "retries": "INT", "deliveries": "INT", "lost": "INT", "life": "INT", "priority": "SMALLINT",
+    "eta": "DATETIME(6)", "enqueued_at": "DATETIME(6)", "started_at": "DATETIME(6)", "finished_at": "DATETIME(6)",
+    "created_at": "DATETIME(6)", "message_id": "VARCHAR(255)",
+}  # fmt: skip
+"""The types of the columns that are not text; ``raw`` travels as base64."""
+
+_NEVER_MERGED = "LIMIT 1000000"
+"""Makes a subquery a table of its own, which is read before anything is changed."""
+
+
+def _later_mysql(new: str, old: str) -> str:
+    return f"COALESCE(GREATEST({new}, {old}), {new}, {old})"  # its GREATEST() knows nothing when one of them is NULL
+
+
+def _document(columns: tuple[str, ...]) -> str:
+    """The batch as a table ``c``. What does not fit a type is an error, not NULL."""
+    typed = (
+        f"{name} {_MYSQL_TYPES.get(name, 'LONGTEXT')} PATH '$[{index}]' ERROR ON ERROR"
+        for index, name in enumerate(columns)
+    )
+    return f"JSON_TABLE(%s, '$[*]' COLUMNS ({', '.join(typed)})) AS c"
+
+
+def _joined(table: str, name: str, batch: str) -> str:
+    """``table``, looked up row by row for those of ``batch``, in this order whatever the statistics say."""
+    return (
+        f"STRAIGHT_JOIN {table} AS {name} FORCE INDEX (PRIMARY) "
+        f"ON {name}.message_id = CONVERT({batch}.message_id USING utf8mb4) COLLATE utf8mb4_bin"
+    )
+
+
+def mysql_update(table: str) -> str:
+    """State changes of known messages. Parameter: a document of state changes."""
+    # In this order: MySQL may assign one after the other, and see what it has assigned.
+    assigned = _lasting("c.", "r.", _later_mysql) | _moved("c.")
+    parts = [f"r.{name} = {value}" for name, value in assigned.items()]
+    return (
+        f"UPDATE {_document(STATE_COLUMNS)} {_joined(table, 'r', 'c')} SET {', '.join(parts)} WHERE r.guard < c.guard"
+    )
+
+
+def mysql_stubs(table: str, messages: int) -> str:
+    """Rows of which nothing is known yet, for messages that have none; all of them are locked then.
+
+    Parameters: the ids. It and :func:`mysql_upsert` happen in one transaction.
+    """
+    empty = {"state": f"'{State.UNKNOWN}'", "guard": "-1"} | _DEFAULTS
+    empty |= dict.fromkeys(("retries", "deliveries", "lost", "life", "priority"), "0")
+    empty |= dict.fromkeys(("worker", "dead_reason", "error_type", "error_message", *_EMPTY_TEXT), "''")
+    values = f"(%s, {', '.join(empty.values())})"
+    return (
+        f"INSERT INTO {table} (message_id, {', '.join(empty)}) VALUES {', '.join([values] * messages)} "
+        "ON DUPLICATE KEY UPDATE message_id = VALUES(message_id)"
+    )
+
+
+def mysql_upsert(table: str) -> str:
+    """Births, or state changes of messages that were not known. Parameter: a document of state changes with births."""
+    columns = (*STATE_COLUMNS, *BIRTH_COLUMNS)
+    new = [f"{'FROM_BASE64(c.raw)' if name == 'raw' else f'c.{name}'} AS {name}" for name in columns]
+    old = [f"o.{name} AS o_{name}" for name in columns]
+    batch = (
+        f"(SELECT {', '.join((*new, *old))} FROM {_document(columns)} {_joined(table, 'o', 'c')} {_NEVER_MERGED}) AS n"
+    )
+    values, matters = _merged("n.", "n.o_", _later_mysql)
+    parts = ", ".join(f"r.{name} = {value}" for name, value in values.items())
+    return f"UPDATE {batch} {_joined(table, 'r', 'n')} SET {parts} WHERE {matters}"
+
+
+def mysql_attempts(table: str) -> str:
+    """Attempts; one that is there already stays as it is. Parameters: an attempt."""
+    return (
+        f"INSERT INTO {table} ({', '.join(ATTEMPT_COLUMNS)}) VALUES ({', '.join(['%s'] * len(ATTEMPT_COLUMNS))}) "
+        "ON DUPLICATE KEY UPDATE number = VALUES(number)"
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from .. import clock
+from ..dialect import dialect
 from ..events import Birth, Event
 from ..fold import AttemptRow, RecordChange, fold
-from ..models import Attempt, MessageRecord
+from ..models import MessageRecord
 from ..outcomes import ErrorInfo
 from ..recording import Recording, is_recorded
 from ..sql import Database
 from . import statements
+from .batches import Batches, batches_for
 from .text import json_text, storable
 
 _NOBODY = Birth("", "", 0)
@@ -26,7 +28,6 @@ class RecordWriter:
         self._database = database
         self.recording = recording or Recording()
         self._records = MessageRecord._meta.db_table
-        self._attempts = Attempt._meta.db_table
 
     def write(self, events: Iterable[Event]) -> int:
         """Write what ``events`` amount to. Returns how many messages' records moved or were born.
@@ -53,32 +54,25 @@ class RecordWriter:
         ``queue_names``: only of these queues, and of messages whose queue nobody knows; empty for all.
         """
         names = ("", *queue_names) if queue_names else ()
-        return self._database.count(
-            statements.lose_sight(self._records, self._database.vendor, len(names)), (*names, limit)
-        )
+        words = dialect(self._database)
+        return self._database.count(statements.lose_sight(self._records, words, len(names)), (*names, limit))
 
     def disown(self, message_id: str) -> None:
         """The record of one message says ``unknown``, whatever its state."""
-        self._database.count(statements.disown(self._records, self._database.vendor), (message_id,))
+        self._database.count(statements.disown(self._records, dialect(self._database)), (message_id,))
 
     def _update(self, changes: Sequence[RecordChange]) -> int:
-        rows = [self._state(change) for change in changes]
-        if self._database.vendor == "postgresql":
-            return self._database.count(statements.postgresql_update(self._records), _columns(rows))
-        return self._database.many(statements.sqlite_update(self._records), rows)
+        return self._batches.update([self._state(change) for change in changes])
 
     def _upsert(self, changes: Sequence[RecordChange]) -> int:
-        rows = [self._state(change) + self._birth(change.birth) for change in changes]
-        if self._database.vendor == "postgresql":
-            return self._database.count(statements.postgresql_upsert(self._records), _columns(rows))
-        return self._database.many(statements.sqlite_upsert(self._records), rows)
+        return self._batches.upsert([self._state(change) + self._birth(change.birth) for change in changes])
 
     def _insert(self, attempts: Sequence[AttemptRow]) -> None:
-        rows = [self._attempt(attempt) for attempt in attempts]
-        if self._database.vendor == "postgresql":
-            self._database.count(statements.postgresql_attempts(self._attempts), _columns(rows))
-        else:
-            self._database.many(statements.sqlite_attempts(self._attempts), rows)
+        self._batches.insert([self._attempt(attempt) for attempt in attempts])
+
+    @cached_property
+    def _batches(self) -> Batches:
+        return batches_for(self._database)
 
     def _state(self, change: RecordChange) -> tuple[Any, ...]:
         time = self._time
@@ -139,7 +133,7 @@ class RecordWriter:
 
 @lru_cache(maxsize=4096)
 def _as_text(ms: int) -> str:
-    """A time as Django keeps it in SQLite. The messages of a batch share most of their milliseconds."""
+    """A time as SQLite keeps it and MySQL reads it. The messages of a batch share most of their milliseconds."""
     return str(clock.as_datetime(ms).replace(tzinfo=None))
 
 
@@ -152,25 +146,3 @@ def _error(error: ErrorInfo | None) -> tuple[str, str, str]:
     if error is None:
         return "", "", ""
     return storable(error.type), storable(error.message), storable(error.traceback)
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Rows as one array for each column, which is how a batch travels to PostgreSQL."""
-    return [_array(column) for column in zip(*rows, strict=True)]
-
-
-def _array(values: Sequence[Any]) -> Any:
-    """An array as PostgreSQL reads it: written here, a batch costs a tenth of what the driver takes for a list."""
-    if any(isinstance(value, bytes) for value in values):
-        return list(values)
-    return "{" + ",".join(map(_element, values)) + "}"
-
-
-def _element(value: str | int | None) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, int):
-        return str(value)
-    if '"' in value or "\\" in value:
-        value = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{value}"'

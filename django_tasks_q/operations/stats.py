@@ -13,7 +13,7 @@ from django.db import connections
 from .. import clock, records_database
 from ..broker import Broker, get_broker
 from ..deliveries import QueueCounts
-from ..dialect import dialect, moment, now_ms
+from ..dialect import VENDORS, dialect, moment, now_ms
 from ..errors import BrokerError
 from ..keeper.mirror_service import mirror_lag_ms
 from ..models import MessageRecord, QueueState, WorkerProcess
@@ -28,9 +28,8 @@ FRESH = timedelta(seconds=15)
 STRETCH = 20_000
 """Records that one look for what has just finished reads at most."""
 
-RECORDS = f'"{MessageRecord._meta.db_table}"'
+RECORDS = MessageRecord._meta.db_table
 _MINUTE = 60_000
-_VENDORS = ("sqlite", "postgresql")
 
 
 class QueueStats(msgspec.Struct, frozen=True):
@@ -156,7 +155,7 @@ def _outbox() -> int:
     """Messages of committed transactions that wait in rows for their broker, in any database that has the table."""
     total = 0
     for alias in connections:
-        if connections[alias].vendor not in _VENDORS:
+        if connections[alias].vendor not in VENDORS:
             continue
         try:
             total += WaitingRows(Database(alias)).count(CAP)

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from .. import changes, clock
 from ..broker import MAX_BATCH, MAX_QUEUES_PER_EXCHANGE, Consumer
 from ..brokers.database import DatabaseBroker
-from ..brokers.database.queries import PostgreSQL
 from ..brokers.database.queries import delivery as as_delivery
 from ..deliveries import Delivery, Exchange, Settlement, Started, WorkerInfo
 from ..errors import QueueNotFound
@@ -50,7 +49,7 @@ class CallersConsumer(Consumer):
         return Exchange(deliveries, refused)
 
     def _promote(self) -> list[Event]:
-        rows = self._database.rows(self._queries.promote, (MAX_BATCH,))
+        rows = self._queries.promote.run(self._database, (MAX_BATCH,))
         now = clock.wall_ms()
         return [changes.promoted(row[0], now, *row[1:]) for row in rows]
 
@@ -60,13 +59,7 @@ class CallersConsumer(Consumer):
         shares = quotas(weights, room, self._turn, MAX_QUEUES_PER_EXCHANGE)
         if not shares:
             return []
-        worker_id = self._worker.worker_id
-        if isinstance(self._queries, PostgreSQL):
-            names, numbers = [name for name, _ in shares], [number for _, number in shares]
-            rows = self._database.rows(self._queries.claim, (worker_id, names, numbers, room, worker_id))
-        else:
-            flat = [part for share in shares for part in share]
-            rows = self._database.rows(self._queries.claim(len(shares)), (worker_id, *flat, room, worker_id))
+        rows = self._queries.take(self._database, self._worker.worker_id, shares, room, alone=False)
         return [as_delivery(row) for row in rows]
 
     def wait(self, timeout: float) -> None:

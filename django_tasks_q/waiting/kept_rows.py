@@ -21,7 +21,7 @@ from ..models import WaitingMessage
 from ..sql import Database
 from ..waiting_room import Kept, Waiting
 
-_TABLE = f'"{WaitingMessage._meta.db_table}"'
+_TABLE = WaitingMessage._meta.db_table
 _IS_KEPT = f"kind <> '{WaitingMessage.Kind.COMMIT.value}'"
 _IS_DEAD = f"kind = '{WaitingMessage.Kind.DEAD.value}'"
 _COLUMNS = (
@@ -57,11 +57,12 @@ class KeptRows:
         due = release = self._words.mark
         if claimed:
             due, release = self._words.now, self._words.in_seconds
-        marks = ", ".join([self._words.mark] * len(_COLUMNS.split(",")))
+        words = self._words
+        marks = ", ".join(words.binary if name == "payload" else words.mark for name in _COLUMNS.split(", "))
         # In order, so that two who bring the same messages do not wait for each other.
         return self._database.many(
-            f"INSERT INTO {_TABLE} ({_COLUMNS}, parent_id, created_at, due_at, expires_at) "
-            f"VALUES ({marks}, '', {self._words.now}, {due}, {release}) ON CONFLICT DO NOTHING",
+            f"{words.insert_new} {_TABLE} ({_COLUMNS}, parent_id, created_at, due_at, expires_at) "
+            f"VALUES ({marks}, '', {self._words.now}, {due}, {release}){words.if_new}",
             [(*_values(item), *self._times(item, claimed)) for item in sorted(items, key=_key)],
         )
 
@@ -194,12 +195,16 @@ class KeptRows:
 
     def _change(self, found: Sequence[_Found], assignments: str, *params: Any) -> None:
         if found:
-            sql = f"UPDATE {_TABLE} SET {assignments} WHERE id {self._words.in_numbers}"
+            table = _TABLE if self._words.returning else f"{_TABLE} FORCE INDEX (PRIMARY)"
+            sql = f"UPDATE {table} SET {assignments} WHERE id {self._words.in_numbers}"
             self._database.count(sql, (*params, self._numbers(found)))
 
     def _delete(self, found: Sequence[_Found]) -> list[Kept]:
-        if found:
+        if found and self._words.returning:
             self._database.count(f"DELETE FROM {_TABLE} WHERE id {self._words.in_numbers}", (self._numbers(found),))
+        elif found:
+            sql = f"DELETE {_TABLE} FROM {dialect.by_keys(_TABLE)}"
+            self._database.count(sql, (dialect.keys([one.id for one in found]),))
         return [one.kept for one in found]
 
     @property

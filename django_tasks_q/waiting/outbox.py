@@ -113,7 +113,8 @@ def note_pending(broker: Broker, items: list[Outgoing]) -> None:
     """Records of what no broker has seen yet."""
     database = Database(records_database.alias(broker))
     now = clock.wall_ms()
-    RecordWriter(database, broker.recording).write([changes.pending(item, now) for item in items])
+    with database.atomic(savepoint=False):
+        RecordWriter(database, broker.recording).write([changes.pending(item, now) for item in items])
 
 
 class _Batch:

@@ -14,17 +14,20 @@ from typing import Any, NamedTuple
 
 from ..broker import MAX_BATCH
 from ..deliveries import Outgoing
-from ..dialect import Dialect, dialect
+from ..dialect import Dialect, by_keys, dialect, keys
 from ..models import WaitingMessage
-from ..sql import Database
+from ..sql import Database, Row
 
 CLAIM = 15.0
 """Seconds that whoever publishes a row has for it. After that it is taken for dead and somebody else does it."""
 
-_TABLE = f'"{WaitingMessage._meta.db_table}"'
+_TABLE = WaitingMessage._meta.db_table
 _COLUMNS = "message_id, queue_name, payload, parent_id, kind, due_at, created_at, life, attempt"
 _COMMIT = f"'{WaitingMessage.Kind.COMMIT.value}'"
 _LIFE = -1
+
+_BY_MESSAGE = f"{_TABLE} FORCE INDEX (dtq_waiting_once)"
+"""For MySQL: who reads all rows instead waits for those of others, who wait for his."""
 
 
 class WaitingRow(NamedTuple):
@@ -53,40 +56,56 @@ class WaitingRows:
         return sum(self._insert(rows[start : start + MAX_BATCH], claim) for start in range(0, len(rows), MAX_BATCH))
 
     def _insert(self, rows: Sequence[tuple[Any, ...]], claim: float) -> int:
-        columns = f"INSERT INTO {_TABLE} ({_COLUMNS})"
+        columns = f"{self._words.insert_new} {_TABLE} ({_COLUMNS})"
         if self._is_postgresql:
             arrays = [list(column) for column in zip(*rows, strict=True)]
             return self._database.count(
                 f"{columns} SELECT *, {_COMMIT}, {self._words.in_seconds}, {self._now}, {_LIFE}, 0 "
-                "FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::text[]) ON CONFLICT DO NOTHING",
+                f"FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::text[]){self._words.if_new}",
                 (claim, *arrays),
             )
+        m, words = self._mark, self._words
         return self._database.many(
-            f"{columns} VALUES (?, ?, ?, ?, {_COMMIT}, {self._words.in_seconds}, {self._now}, {_LIFE}, 0) "
-            "ON CONFLICT DO NOTHING",
+            f"{columns} VALUES ({m}, {m}, {words.binary}, {m}, {_COMMIT}, {words.in_seconds}, {self._now}, {_LIFE}, 0)"
+            f"{words.if_new}",
             [(*row, claim) for row in rows],
         )
 
     def claim_own(self, message_ids: Sequence[str]) -> set[str]:
         """The sender's claim after the commit: which rows are there, and still his to publish."""
+        where = f"kind = {_COMMIT} AND message_id IN ({self._marks(message_ids)}) AND due_at > {self._now}"
+        if not self._words.returning:
+            found = self._claim(f"{_BY_MESSAGE} WHERE {where}{self._words.lock}", message_ids)
+            return {row.message_id for row in found}
         rows = self._database.rows(
-            f"UPDATE {_TABLE} SET due_at = {self._words.in_seconds} WHERE kind = {_COMMIT} AND message_id IN "
-            f"({self._marks(message_ids)}) AND due_at > {self._now} RETURNING message_id",
+            f"UPDATE {_TABLE} SET due_at = {self._words.in_seconds} WHERE {where} RETURNING message_id",
             (CLAIM, *message_ids),
         )
         return {row[0] for row in rows}
 
     def claim_due(self, limit: int = MAX_BATCH) -> list[WaitingRow]:
         """The relay's claim: rows that nobody is publishing, oldest first."""
+        words = self._words
+        where = f"kind = {_COMMIT} AND due_at <= (SELECT {self._now}) ORDER BY id LIMIT {self._mark}{words.skip_locked}"
+        if not words.returning:
+            return self._claim(f"{_TABLE} WHERE {where}", (limit,))
         rows = self._database.rows(
             # Materialized: as a plain condition PostgreSQL may ask for it once for each row, beyond the limit.
-            f"WITH batch AS MATERIALIZED (SELECT id FROM {_TABLE} WHERE kind = {_COMMIT} "
-            f"AND due_at <= (SELECT {self._now}) ORDER BY id LIMIT {self._mark}{self._words.skip_locked}) "
-            f"UPDATE {_TABLE} SET due_at = {self._words.in_seconds} WHERE id IN (SELECT id FROM batch) "
-            f"RETURNING id, message_id, payload, parent_id, {self._age}",
+            f"WITH batch AS MATERIALIZED (SELECT id FROM {_TABLE} WHERE {where}) "
+            f"UPDATE {_TABLE} SET due_at = {words.in_seconds} WHERE id IN (SELECT id FROM batch) "
+            f"RETURNING {self._told}",
             (limit, CLAIM),
         )
-        return sorted(WaitingRow(row[0], row[1], bytes(row[2]), row[3], int(row[4])) for row in rows)
+        return sorted(_row(row) for row in rows)
+
+    def _claim(self, where: str, params: Sequence[Any]) -> list[WaitingRow]:
+        """The same in two steps: the rows that are locked, then claimed."""
+        with self._database.atomic(savepoint=False):
+            found = self._database.rows(f"SELECT {self._told} FROM {where}", tuple(params))
+            if found:
+                sql = f"UPDATE {by_keys(_TABLE)} SET due_at = {self._words.in_seconds}"
+                self._database.count(sql, (keys([row[0] for row in found]), CLAIM))
+        return sorted(_row(row) for row in found)
 
     def has_due(self) -> bool:
         """Whether there is something for the relay; reads one entry of an index."""
@@ -110,15 +129,19 @@ class WaitingRows:
         for start in range(0, len(message_ids), MAX_BATCH):
             batch = message_ids[start : start + MAX_BATCH]
             where = f"kind = {_COMMIT} AND message_id IN ({self._marks(batch)})"
-            self._database.count(f"UPDATE {_TABLE} SET due_at = {due} WHERE {where}", tuple(batch))
+            table = _TABLE if self._words.returning else _BY_MESSAGE
+            self._database.count(f"UPDATE {table} SET due_at = {due} WHERE {where}", tuple(batch))
 
     def delete(self, message_ids: Sequence[str]) -> None:
         """The broker has these."""
         for start in range(0, len(message_ids), MAX_BATCH):
             batch = message_ids[start : start + MAX_BATCH]
-            self._database.count(
-                f"DELETE FROM {_TABLE} WHERE kind = {_COMMIT} AND message_id IN ({self._marks(batch)})", tuple(batch)
-            )
+            if self._words.returning:
+                sql = f"DELETE FROM {_TABLE} WHERE kind = {_COMMIT} AND message_id IN ({self._marks(batch)})"
+                self._database.count(sql, tuple(batch))
+            else:
+                by_message = by_keys(_TABLE, "message_id", "VARCHAR(64)", "dtq_waiting_once")
+                self._database.count(f"DELETE {_TABLE} FROM {by_message} WHERE kind = {_COMMIT}", (keys(batch),))
 
     # Words of each vendor
 
@@ -129,6 +152,10 @@ class WaitingRows:
     @property
     def _is_postgresql(self) -> bool:
         return self._database.vendor == "postgresql"
+
+    @property
+    def _told(self) -> str:
+        return f"id, message_id, payload, parent_id, {self._age}"
 
     @property
     def _mark(self) -> str:
@@ -145,3 +172,7 @@ class WaitingRows:
     def _age(self) -> str:
         """How long a row has been there, in milliseconds."""
         return f"{self._words.now_ms} - {self._words.epoch_ms.format('created_at')}"
+
+
+def _row(row: Row) -> WaitingRow:
+    return WaitingRow(row[0], row[1], bytes(row[2]), row[3], int(row[4]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -248,8 +247,8 @@ class TestSQLite(Databases):
     broker = "default"
 
 
-class TestPostgreSQL(Databases):
-    broker = "postgresql"
+class Servers(Databases):
+    """What holds where the database is another process, which may go away."""
 
     @pytest.mark.beyond_the_model
     def test_what_was_asked_on_a_connection_that_broke_before_is_asked_again(self, bench: Bench) -> None:
@@ -272,7 +271,7 @@ class TestPostgreSQL(Databases):
         delivery = desk.take_one()
 
         desk.call(_only_read, self.broker)
-        with pytest.raises(BrokerConnectionError, match="read-only"):
+        with pytest.raises(BrokerConnectionError, match=_READ_ONLY):
             desk.exchange([Settlement(delivery, DONE)], room=1)
 
         answer = desk.exchange([Settlement(delivery, DONE)], room=1)
@@ -282,7 +281,7 @@ class TestPostgreSQL(Databases):
     @pytest.mark.beyond_the_model
     def test_a_send_to_a_server_that_only_reads_is_refused_in_words(self, bench: Bench) -> None:
         _only_read(self.broker)
-        with pytest.raises(BrokerConnectionError, match="read-only"):
+        with pytest.raises(BrokerConnectionError, match=_READ_ONLY):
             bench.broker.enqueue(bench.message("m"))
 
         bench.send("m")
@@ -308,10 +307,9 @@ class TestPostgreSQL(Databases):
         bench.send("m1", "m2")
         desk = bench.worker()
         delivery = desk.take_one()
-        pid = desk.call(lambda: connections["postgresql"].connection.info.backend_pid)
+        number = desk.call(_connection_number, self.broker)
 
-        with connections["postgresql"].cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        _end_connection(self.broker, number)
         with pytest.raises(BrokerConnectionError):
             desk.exchange([Settlement(delivery, DONE)], room=1)
 
@@ -323,20 +321,45 @@ class TestPostgreSQL(Databases):
     def test_a_backend_that_is_terminated_while_its_worker_waits_is_noticed(self, bench: Bench) -> None:
         desk = bench.worker()
         assert desk.finds_nothing()
-        pid = desk.call(lambda: connections["postgresql"].connection.info.backend_pid)
+        number = desk.call(_connection_number, self.broker)
         waiting = desk.begin(desk.consumer.wait, 30)
         began = time.monotonic()
 
-        with connections["postgresql"].cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        _end_connection(self.broker, number)
 
-        with suppress(BrokerConnectionError):
-            waiting.result(20)
-        assert time.monotonic() - began < 5
         with pytest.raises(BrokerConnectionError):
+            waiting.result(20)  # tells it, or ends
             desk.exchange(room=1)
+        assert time.monotonic() - began < 5
         bench.send("m")
         assert desk.take_one().message_id == "m"
+
+
+class TestPostgreSQL(Servers):
+    broker = "postgresql"
+
+
+class TestMariaDB(Servers):
+    broker = "mariadb"
+
+    @pytest.mark.beyond_the_model
+    def test_names_that_differ_in_case_or_accents_are_different(self, bench: Bench) -> None:
+        bench.broker.declare_queue("Q")
+        bench.send("m", "M", "ḿ")
+        bench.send("other", queue="Q")
+
+        assert bench.peek() == ["m", "M", "ḿ"]
+        assert [delivery.message_id for delivery in bench.broker.peek("Q")] == ["other"]
+
+    @pytest.mark.beyond_the_model
+    def test_arguments_deeper_than_the_server_reads_are_recorded_as_far_as_it_does(self, bench: Bench) -> None:
+        deep: Any = "bottom"
+        for _ in range(50):
+            deep = [deep]
+        bench.broker.enqueue(bench.message("m", deep))
+
+        assert "bottom" in str(MessageRecord.objects.using(self.broker).get().args)
+        assert bench.worker().take_one().message_id == "m"
 
 
 def test_the_url_names_the_alias() -> None:
@@ -348,7 +371,24 @@ def test_the_url_names_the_alias() -> None:
 def _only_read(alias: str) -> None:
     """As the server of this connection does after a failover."""
     with connections[alias].cursor() as cursor:
-        cursor.execute("SET default_transaction_read_only = on")
+        is_mysql = connections[alias].vendor == "mysql"
+        cursor.execute(f"SET {'SESSION TRANSACTION READ ONLY' if is_mysql else 'default_transaction_read_only = on'}")
+
+
+_READ_ONLY = r"read-only|READ ONLY"
+
+
+def _connection_number(alias: str) -> int:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"SELECT {'CONNECTION_ID()' if connections[alias].vendor == 'mysql' else 'pg_backend_pid()'}")
+        return int(cursor.fetchone()[0])
+
+
+def _end_connection(alias: str, number: int) -> None:
+    """As an administrator does it."""
+    with connections[alias].cursor() as cursor:
+        is_mysql = connections[alias].vendor == "mysql"
+        cursor.execute("KILL %s" if is_mysql else "SELECT pg_terminate_backend(%s, 5000)", [number])
 
 
 def _break_connection(alias: str) -> None:
@@ -397,6 +437,8 @@ class _renamed:
 _SENDER = """
 import sys, time, django
 from django.conf import settings
+from testproject import mysql_driver
+mysql_driver.prepare()
 settings.configure(INSTALLED_APPS=["django_tasks_q"], USE_TZ=True, DATABASES={"default": eval(sys.argv[1])})
 django.setup()
 from django_tasks_q import Message, get_broker

@@ -21,7 +21,7 @@ from django_tasks_q.sql import Database
 from django_tasks_q.states import State
 from tests.support.histories import batches, disorders
 
-pytestmark = pytest.mark.parametrize("alias", ["default", "postgresql"])
+pytestmark = pytest.mark.parametrize("alias", ["default", "postgresql", "mariadb"])
 many = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )

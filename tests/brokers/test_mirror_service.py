@@ -33,7 +33,7 @@ from tests.support.truth import differences
 from tests.support.waiting import until
 from tests.unit.conftest import running
 
-ALIASES = pytest.mark.parametrize("alias", ["default", "postgresql"])
+ALIASES = pytest.mark.parametrize("alias", ["default", "postgresql", "mariadb"])
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.support.waiting import until
 
 SOMEBODY, OTHER = Owner("worker 1", "message 1"), Owner("worker 2", "message 2")
 LONG = 60_000
-DATABASES = ["default", "postgresql"]
+DATABASES = ["default", "postgresql", "mariadb"]
 
 pytestmark = pytest.mark.usefixtures("databases")
 
@@ -36,9 +36,9 @@ def database(request: pytest.FixtureRequest) -> DatabaseBackend:
     return DatabaseBackend(using=request.param)
 
 
-@pytest.fixture
-def postgresql() -> DatabaseBackend:
-    return DatabaseBackend(using="postgresql")
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server(request: pytest.FixtureRequest) -> DatabaseBackend:
+    return DatabaseBackend(using=request.param)
 
 
 @pytest.fixture
@@ -313,6 +313,7 @@ def test_the_row_tells_people_who_holds_a_key(database: DatabaseBackend) -> None
 
 
 def test_nothing_is_noted_among_the_queries(database: DatabaseBackend, settings: Any) -> None:
+    connections[database.using].ensure_connection()  # what Django asks of a new connection is its own affair
     settings.DEBUG = True
     with ConcurrentRateLimiter(database, "key").acquire() as lease:
         assert not lease.lease_lost
@@ -323,42 +324,45 @@ def test_nothing_is_noted_among_the_queries(database: DatabaseBackend, settings:
 # Transactions
 
 
-def test_on_postgresql_an_acquisition_is_seen_at_once_and_outlives_a_rollback(
-    postgresql: DatabaseBackend, elsewhere: ThreadPoolExecutor
+def test_on_a_server_an_acquisition_is_seen_at_once_and_outlives_a_rollback(
+    server: DatabaseBackend, elsewhere: ThreadPoolExecutor
 ) -> None:
-    before = _connections()
-    with pytest.raises(ZeroDivisionError), transaction.atomic(using="postgresql"):
-        token = take(postgresql)
-        assert elsewhere.submit(is_held, postgresql).result()
+    before = _connections(server.using)
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using=server.using):
+        token = take(server)
+        assert elsewhere.submit(is_held, server).result()
         raise ZeroDivisionError
 
-    assert postgresql.remaining("key", token)
-    assert postgresql.release("key", token)
-    connections["postgresql"].close()
+    assert server.remaining("key", token)
+    assert server.release("key", token)
+    connections[server.using].close()
     elsewhere.submit(connections.close_all).result()
-    until(lambda: _connections() <= before, otherwise=lambda: f"{_connections()} connections, {before} before")
+    until(
+        lambda: _connections(server.using) <= before,
+        otherwise=lambda: f"{_connections(server.using)} connections, {before} before",
+    )
 
 
-def test_on_postgresql_autocommit_is_not_needed(postgresql: DatabaseBackend, elsewhere: ThreadPoolExecutor) -> None:
-    connections["postgresql"].set_autocommit(False)
-    token = take(postgresql)
-    assert elsewhere.submit(is_held, postgresql).result()
-    connections["postgresql"].rollback()
-    assert postgresql.remaining("key", token)
-    postgresql.own_thread()
-    assert connections["postgresql"].get_autocommit()
-    assert postgresql.release("key", token)
+def test_on_a_server_autocommit_is_not_needed(server: DatabaseBackend, elsewhere: ThreadPoolExecutor) -> None:
+    connections[server.using].set_autocommit(False)
+    token = take(server)
+    assert elsewhere.submit(is_held, server).result()
+    connections[server.using].rollback()
+    assert server.remaining("key", token)
+    server.own_thread()
+    assert connections[server.using].get_autocommit()
+    assert server.release("key", token)
 
 
-def test_on_postgresql_a_release_works_in_a_transaction_that_is_broken(postgresql: DatabaseBackend) -> None:
-    with transaction.atomic(using="postgresql"):
-        with ConcurrentRateLimiter(postgresql, "key").acquire() as lease:
-            with pytest.raises(Exception, match="nowhere"), connections["postgresql"].cursor() as cursor:
+def test_on_a_server_a_release_works_in_a_transaction_that_is_broken(server: DatabaseBackend) -> None:
+    with transaction.atomic(using=server.using):
+        with ConcurrentRateLimiter(server, "key").acquire() as lease:
+            with pytest.raises(Exception, match="nowhere"), connections[server.using].cursor() as cursor:
                 cursor.execute("SELECT * FROM nowhere")
             assert not lease.lease_lost
-        transaction.set_rollback(True, using="postgresql")
+        transaction.set_rollback(True, using=server.using)
 
-    assert postgresql.inspect() == []
+    assert server.inspect() == []
 
 
 def test_on_sqlite_an_acquisition_is_part_of_the_transaction(elsewhere: ThreadPoolExecutor) -> None:
@@ -384,14 +388,15 @@ def test_on_sqlite_an_acquisition_is_part_of_the_transaction(elsewhere: ThreadPo
     assert backend.inspect() == []
 
 
-def _connections() -> int:
-    """To the PostgreSQL of the tests, other than the one that asks."""
-    wrapper = connections.create_connection("postgresql")
+def _connections(alias: str) -> int:
+    """To this server's database of the tests, other than the one that asks."""
+    wrapper = connections.create_connection(alias)
+    sql = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    if wrapper.vendor == "mysql":
+        sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
     try:
         with wrapper.cursor() as cursor:
-            cursor.execute(
-                "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+            cursor.execute(sql)
             return int(cursor.fetchone()[0])
     finally:
         wrapper.close()

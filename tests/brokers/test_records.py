@@ -23,7 +23,7 @@ from tests.support.waiting import until
 from tests.unit.conftest import running
 
 SECRET = "hunter2"
-pytestmark = pytest.mark.parametrize("alias", ["default", "postgresql"])
+pytestmark = pytest.mark.parametrize("alias", ["default", "postgresql", "mariadb"])
 
 
 def hide(actor_name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -33,7 +33,7 @@ from tests.support.waiting import until
 HOUR = 3_600_000
 
 
-@pytest.fixture(params=["default", "postgresql"])
+@pytest.fixture(params=["default", "postgresql", "mariadb"])
 def database(request: pytest.FixtureRequest, databases: None) -> Iterator[Database]:
     """Each vendor's database."""
     yield Database(request.param)
@@ -225,15 +225,16 @@ def test_a_message_that_begins_a_new_life_between_look_and_deletion_keeps_its_re
     assert left(database) == {"requeued"}
 
 
-def test_a_record_that_somebody_has_locked_does_not_hold_retention_up(databases: None) -> None:
-    database = Database("postgresql")  # SQLite locks no rows
+@pytest.mark.parametrize("alias", ["postgresql", "mariadb"])  # SQLite locks no rows
+def test_a_record_that_somebody_has_locked_does_not_hold_retention_up(databases: None, alias: str) -> None:
+    database = Database(alias)
     for name in ("locked", "free"):
         note(database, name, "dead", 200)
 
     with database.transaction():
         database.rows("SELECT 1 FROM django_tasks_q_messagerecord WHERE message_id = 'locked' FOR UPDATE")
         with ThreadPoolExecutor(1) as pool:
-            pruned = pool.submit(_in_a_thread, lambda: sum(prune(Database("postgresql"), clock.wall_ms())))
+            pruned = pool.submit(_in_a_thread, lambda: sum(prune(Database(alias), clock.wall_ms())))
             assert pruned.result(20) == 1
 
     assert left(database) == {"locked"}

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from testproject import misbehave
-from tests.support.fixtures import BOTH
+from tests.support.fixtures import ALL, BOTH
 from tests.support.ledger import Fault, Faults, Ledger, check, drain, overlaps
 from tests.support.runworkers import GENERATION, KEEPER, SUPERVISOR, Trees
 from tests.support.stores import Store
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.lifecycle
 SEED = 20_240_229
 
 
-@BOTH
+@ALL
 def test_what_a_killed_worker_was_running_starts_again_within_two_seconds_and_nothing_else_does(
     store: Store, trees: Trees, ledger: Ledger
 ) -> None:

@@ -12,7 +12,7 @@ from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.models import BulkOperation, QueueState, WorkerProcess
 
 
-@pytest.fixture(params=["default", "postgresql"])
+@pytest.fixture(params=["default", "postgresql", "mariadb"])
 def broker(request: pytest.FixtureRequest, databases: None) -> Iterator[DatabaseBroker]:
     broker = DatabaseBroker(using=request.param)
     set_broker(broker)

@@ -11,7 +11,7 @@ from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.recording import Recording
 
 
-@pytest.fixture(params=["default", "postgresql"])
+@pytest.fixture(params=["default", "postgresql", "mariadb"])
 def broker(request: pytest.FixtureRequest, databases: None) -> Iterator[DatabaseBroker]:
     broker = DatabaseBroker(using=str(request.param))
     set_broker(broker)

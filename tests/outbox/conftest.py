@@ -27,7 +27,7 @@ def outbox() -> Iterator[DatabaseOutbox]:
     set_outbox(before)
 
 
-@pytest.fixture(params=["default", "postgresql"])
+@pytest.fixture(params=["default", "postgresql", "mariadb"])
 def alias(request: pytest.FixtureRequest) -> str:
     """The database of the transactions."""
     return str(request.param)

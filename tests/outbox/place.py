@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
     @staticmethod
     def other(alias: str) -> str:
-        return "postgresql" if alias == "default" else "default"
+        return "default" if alias == "postgresql" else "postgresql"
 
     @property
     def knows_ids(self) -> bool:

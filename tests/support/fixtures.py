@@ -10,10 +10,13 @@ import pytest
 
 from tests.support.ledger import Ledger
 from tests.support.runworkers import Trees
-from tests.support.stores import PostgreSQLTemplate, SQLiteTemplate, Store
+from tests.support.stores import MariaDBTemplate, PostgreSQLTemplate, SQLiteTemplate, Store
 
 BOTH = pytest.mark.parametrize("vendor", ["sqlite", "postgresql"], indirect=True)
-"""For tests that must hold on every database; the others run on SQLite."""
+"""For tests that must hold on a file and on a server; the others run on SQLite."""
+
+ALL = pytest.mark.parametrize("vendor", ["sqlite", "postgresql", "mariadb"], indirect=True)
+"""For tests whose statements each vendor says in its own words."""
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +29,13 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQLite
 @pytest.fixture(scope="session")
 def postgresql_template() -> Iterator[PostgreSQLTemplate]:
     template = PostgreSQLTemplate()
+    yield template
+    template.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb_template() -> Iterator[MariaDBTemplate]:
+    template = MariaDBTemplate()
     yield template
     template.close()
 

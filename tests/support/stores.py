@@ -15,11 +15,13 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
+import pymysql
 from django.db import connections
 
 from django_tasks_q import Message
@@ -27,6 +29,7 @@ from django_tasks_q.brokers.database import DatabaseBroker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POSTGRES_URL = os.environ.get("DTQ_TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/test")
+MARIADB_URL = os.environ.get("DTQ_TEST_MARIADB_URL", "mysql://root@127.0.0.1:3306/test")
 
 QUEUE = "django_tasks_q_queuedmessage"
 RECORDS = "django_tasks_q_messagerecord"
@@ -53,6 +56,8 @@ class Store(ABC):
     """One database: to send from this process, and to look at what the engine made of it."""
 
     vendor = ""
+    like = ""
+    """The alias of the tests' own database of this vendor."""
     url = ""
     mark = "?"
 
@@ -75,8 +80,7 @@ class Store(ABC):
     def broker(self) -> DatabaseBroker:
         """A broker in this process, to send with."""
         if self._broker is None:
-            like = "postgresql" if self.vendor == "postgresql" else "default"
-            connections.settings[self._alias] = copy.deepcopy(connections.settings[like]) | self._config
+            connections.settings[self._alias] = copy.deepcopy(connections.settings[self.like]) | self._config
             self._broker = DatabaseBroker(using=self._alias)
             self._broker.declare_queue("default")
         return self._broker
@@ -141,6 +145,7 @@ class Store(ABC):
 
 class SQLiteStore(Store):
     vendor = "sqlite"
+    like = "default"
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -160,7 +165,7 @@ class SQLiteStore(Store):
 
 
 class PostgreSQLStore(Store):
-    vendor = "postgresql"
+    vendor = like = "postgresql"
 
     def __init__(self, name: str, server: str = POSTGRES_URL) -> None:
         super().__init__()
@@ -176,6 +181,37 @@ class PostgreSQLStore(Store):
     def _config(self) -> dict[str, Any]:
         server = urlsplit(self.url)
         return {"NAME": self.name, "HOST": server.hostname, "PORT": server.port}
+
+
+class MariaDBStore(Store):
+    vendor = like = "mariadb"
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.url = urlsplit(MARIADB_URL)._replace(path=f"/{name}").geturl()
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with closing(mariadb_connection(self.name)) as connection, connection.cursor() as cursor:
+            cursor.execute(sql.replace("?", "%s"), params)
+            return list(cursor.fetchall())
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return {"NAME": self.name}
+
+
+def mariadb_connection(database: str | None = None) -> Any:
+    """One that commits each statement."""
+    server = urlsplit(MARIADB_URL)
+    return pymysql.connect(
+        host=server.hostname or "127.0.0.1",
+        port=server.port or 3306,
+        user=unquote(server.username or "root"),
+        password=unquote(server.password or ""),
+        database=database,
+        autocommit=True,
+    )
 
 
 class SQLiteTemplate:
@@ -224,3 +260,39 @@ class PostgreSQLTemplate:
         with psycopg.connect(POSTGRES_URL, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement)
+
+
+class MariaDBTemplate:
+    """A migrated database; the tables of the tests' own are made like its tables."""
+
+    def __init__(self) -> None:
+        self._name = f"dtq_trees_{os.getpid()}_{next(_numbers)}"
+        self._administer(f"CREATE DATABASE {self._name} CHARACTER SET utf8mb4")
+        store = MariaDBStore(self._name)
+        migrate(store.url)
+        self._tables = [row[0] for row in store.rows("SHOW TABLES")]
+
+    def make(self) -> MariaDBStore:
+        name = f"{self._name}_{next(_numbers)}"
+        copies = (
+            statement
+            for table in self._tables
+            for statement in (
+                f"CREATE TABLE {name}.{table} LIKE {self._name}.{table}",
+                f"INSERT INTO {name}.{table} SELECT * FROM {self._name}.{table}",
+            )
+        )
+        self._administer(f"CREATE DATABASE {name} CHARACTER SET utf8mb4", *copies)
+        return MariaDBStore(name)
+
+    def drop(self, store: Store) -> None:
+        assert isinstance(store, MariaDBStore)
+        self._administer(f"DROP DATABASE {store.name}")
+
+    def close(self) -> None:
+        self._administer(f"DROP DATABASE {self._name}")
+
+    def _administer(self, *statements: str) -> None:
+        with closing(mariadb_connection()) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)

@@ -12,7 +12,7 @@ from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.configured import make_middleware
 from django_tasks_q.testing import capture
 
-DATABASES = ["default", "postgresql"]
+DATABASES = ["default", "postgresql", "mariadb"]
 
 
 @pytest.fixture(params=["captured", *DATABASES])

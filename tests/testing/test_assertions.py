@@ -15,7 +15,7 @@ from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.recording import Recording
 from django_tasks_q.testing import assert_not_sent, assert_sent, capture, drain, sent
 
-pytestmark = pytest.mark.django_db(databases=["default", "postgresql"])
+pytestmark = pytest.mark.django_db(databases=["default", "postgresql", "mariadb"])
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from django_tasks_q.testing import DrainLimitReached, MessageFailed, adrain, dra
 from tests.support.waiting import until
 from tests.unit.conftest import running
 
-pytestmark = pytest.mark.django_db(databases=["default", "postgresql"])
+pytestmark = pytest.mark.django_db(databases=["default", "postgresql", "mariadb"])
 
 
 def test_what_waits_runs_on_the_calling_thread_in_the_order_of_priority_and_sending(broker: Broker) -> None:
@@ -374,7 +374,7 @@ def test_what_a_failed_attempt_has_written_stays_as_it_does_in_a_worker(broker: 
     assert Group.objects.filter(name="stays").exists()
 
 
-@pytest.mark.parametrize("alias", ["default", "postgresql"])
+@pytest.mark.parametrize("alias", ["default", "postgresql", "mariadb"])
 def test_a_database_error_in_an_actor_leaves_the_tests_transaction_usable(broker: Broker, alias: str) -> None:
     @actor(max_retries=0)
     def break_it() -> None:
@@ -572,8 +572,8 @@ def test_nothing_is_left_in_the_tables(database_broker: DatabaseBroker) -> None:
     assert threading.enumerate() == before
 
 
-@pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
-@pytest.mark.parametrize("alias", ["default", "postgresql"])
+@pytest.mark.django_db(transaction=True, databases=["default", "postgresql", "mariadb"])
+@pytest.mark.parametrize("alias", ["default", "postgresql", "mariadb"])
 def test_outside_of_transactions_a_drain_commits(alias: str, transactional_db: None) -> None:
     broker = DatabaseBroker(using=alias)
     set_broker(broker)
@@ -592,7 +592,7 @@ def test_outside_of_transactions_a_drain_commits(alias: str, transactional_db: N
     assert not QueueWorker.objects.using(alias).exists()
 
 
-@pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
+@pytest.mark.django_db(transaction=True, databases=["default", "postgresql", "mariadb"])
 def test_a_worker_elsewhere_does_not_get_what_a_drain_has_claimed(transactional_db: None) -> None:
     broker = DatabaseBroker(using="postgresql")
     set_broker(broker)
@@ -611,7 +611,7 @@ def test_a_worker_elsewhere_does_not_get_what_a_drain_has_claimed(transactional_
 def test_what_waits_in_rows_for_another_databases_commit_is_published_and_drained(
     database_broker: DatabaseBroker,
 ) -> None:
-    other = {"default": "postgresql", "postgresql": "default"}[database_broker.using]
+    other = "default" if database_broker.using == "postgresql" else "postgresql"
     ran: list[str] = []
     note = actor(lambda name: ran.append(name), actor_name="note")
 

@@ -23,7 +23,7 @@ from django_tasks_q.testing import TaskWorker, UnsuitableTest, assert_sent, task
 from django_tasks_q.testing.stand_in import StandIn
 from testproject.misbehave import echo
 
-both_databases = pytest.mark.django_db(transaction=True, databases=["default", "postgresql"])
+both_databases = pytest.mark.django_db(transaction=True, databases=["default", "postgresql", "mariadb"])
 
 
 def test_the_broker_fixture_captures_and_the_drain_fixture_runs(

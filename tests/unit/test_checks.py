@@ -286,7 +286,7 @@ def test_a_database_of_another_vendor_can_neither_be_the_broker_nor_hold_what_is
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = {**connections.settings["default"], "ENGINE": "django.db.backends.dummy"}
-    monkeypatch.setattr("django.db.backends.dummy.base.DatabaseWrapper.vendor", "mysql")
+    monkeypatch.setattr("django.db.backends.dummy.base.DatabaseWrapper.vendor", "oracle")
     monkeypatch.setitem(connections.settings, "legacy", other)
 
     for wrong in (
@@ -296,7 +296,7 @@ def test_a_database_of_another_vendor_can_neither_be_the_broker_nor_hold_what_is
     ):
         (found,) = check_settings(wrong)
         assert numbers([found]) == ["E005"]
-        assert "'legacy' is mysql, which is not supported yet" in found.msg
+        assert "'legacy' is oracle, which is not supported yet" in found.msg
 
 
 def test_the_other_checks_are_silent_while_the_settings_cannot_be_used() -> None:
@@ -644,6 +644,37 @@ def test_sqlite_as_django_sets_it_up_gets_a_warning_for_each_mode(
     set_broker(DatabaseBroker(using=sqlite()))
 
     assert numbers([*checks.check_engines(None), *check_databases("empty")]) == ["W002", "W003", "W001"]
+
+
+@pytest.mark.parametrize("is_mariadb", [True, False])
+@pytest.mark.parametrize("version", [(10, 5, 21), (8, 0, 3)])
+def test_a_server_that_knows_too_little_is_an_error(
+    databases: None, monkeypatch: pytest.MonkeyPatch, is_mariadb: bool, version: tuple[int, ...]
+) -> None:
+    set_broker(DatabaseBroker(using="mariadb"))
+    monkeypatch.setitem(vars(connections["mariadb"]), "mysql_is_mariadb", is_mariadb)
+    monkeypatch.setitem(vars(connections["mariadb"]), "mysql_version", version)
+
+    is_old = is_mariadb or version < (8, 0, 4)
+    assert numbers(check_databases("mariadb")) == (["E018"] if is_old else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, []),
+        ({"isolation_level": "Read Committed"}, []),
+        ({"isolation_level": "repeatable read"}, ["W014"]),
+        ({"isolation_level": None}, ["W014"]),
+    ],
+)
+def test_transactions_that_lock_gaps_get_a_warning(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: list[str]
+) -> None:
+    set_broker(DatabaseBroker(using="mariadb"))
+    monkeypatch.setitem(connections["mariadb"].settings_dict, "OPTIONS", options)
+
+    assert numbers(checks.check_engines(None)) == expected
 
 
 def test_sqlite_in_its_best_modes_is_no_finding(sqlite: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

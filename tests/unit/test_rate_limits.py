@@ -398,7 +398,7 @@ def test_an_address_that_names_nothing_is_refused_in_words(url: str, words: str)
 
 
 def test_a_database_that_is_none_is_refused_when_the_backend_is_made() -> None:
-    with pytest.raises(ValueError, match="DATABASES has no 'nowhere', only: default, postgresql"):
+    with pytest.raises(ValueError, match="DATABASES has no 'nowhere', only: default, mariadb, postgresql"):
         DatabaseBackend(using="nowhere")
 
 

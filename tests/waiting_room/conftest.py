@@ -10,7 +10,7 @@ from django.db import connections
 from django_tasks_q.waiting import DatabaseWaitingRoom
 
 
-@pytest.fixture(params=["default", "postgresql"])
+@pytest.fixture(params=["default", "postgresql", "mariadb"])
 def alias(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -431,6 +431,7 @@ def forget(alias: str) -> None:
     del connections.settings[alias]
 
 
+@pytest.mark.parametrize("alias", ["default", "postgresql"], indirect=True)  # whose plans can be read
 def test_a_hundred_thousand_delayed_messages_cost_a_look_nothing(room: DatabaseWaitingRoom, alias: str) -> None:
     with connections[alias].cursor() as cursor:
         numbers = (

@@ -16,9 +16,10 @@ from ...models import Place
 from ...outcomes import HANDED_BACK
 from ...sql import Database
 from .consumer import DatabaseConsumer
-from .queries import PostgreSQL, SQLite, queries_for
+from .queries import Queries
 from .queries import delivery as as_delivery
 from .settling import Settler
+from .vendors import queries_for
 
 if TYPE_CHECKING:
     from ...middleware import Middleware
@@ -59,7 +60,7 @@ class DatabaseBroker(Broker):
         return f"database://{self.using}"
 
     @cached_property
-    def queries(self) -> SQLite | PostgreSQL:
+    def queries(self) -> Queries:
         return queries_for(self.database.vendor)
 
     @cached_property
@@ -75,7 +76,7 @@ class DatabaseBroker(Broker):
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
         """Rows, records and the wake-up, in a transaction of their own or as part of the caller's."""
         database = self.database
-        if len(outgoing) == 1 and isinstance(self.queries, PostgreSQL):
+        if len(outgoing) == 1 and self.queries.sends_alone:
             # One statement is a transaction of its own, and a refusal leaves the caller's as it was.
             with database.doom():
                 stored = self.settler.store(outgoing)
@@ -94,9 +95,8 @@ class DatabaseBroker(Broker):
         return using == self.using
 
     def notify(self) -> None:
-        """Wake workers that wait for PostgreSQL; on SQLite they see the change itself."""
-        if isinstance(self.queries, PostgreSQL):
-            self.database.rows(self.queries.notify)
+        """Wake workers that wait; on SQLite they see the change itself, and on MySQL they keep asking."""
+        self.queries.notify(self.database)
 
     # Consuming
 
@@ -192,7 +192,7 @@ class DatabaseBroker(Broker):
         for start in range(0, len(message_ids), MAX_BATCH):
             batch = list(message_ids[start : start + MAX_BATCH])
             with self.database.atomic(savepoint=False):
-                rows = self.database.rows(self.queries.requeue(len(batch)), batch)
+                rows = self.queries.requeue(len(batch)).run(self.database, batch)
                 now = clock.wall_ms()
                 self.writer.write([changes.requeued(row[0], now, row[1], row[2], bool(row[3])) for row in rows])
                 if rows:
@@ -204,7 +204,7 @@ class DatabaseBroker(Broker):
         if queue_name not in self.queues:
             raise QueueNotFound(f"No queue is called {queue_name!r}.")
         with self.database.atomic(savepoint=False):
-            rows = self.database.rows(self.queries.flush, (queue_name,))
+            rows = self.queries.flush.run(self.database, (queue_name,))
             for start in range(0, len(rows), MAX_BATCH):
                 self._note_discarded(rows[start : start + MAX_BATCH])
 
@@ -227,14 +227,14 @@ class DatabaseBroker(Broker):
         for start in range(0, len(message_ids), MAX_BATCH):
             batch = list(message_ids[start : start + MAX_BATCH])
             with self.database.atomic(savepoint=False):
-                rows = self.database.rows(self.queries.discard(len(batch)), batch)
+                rows = self.queries.discard(len(batch)).run(self.database, batch)
                 self._note_discarded(rows)
             discarded += [row[0] for row in rows]
         return discarded
 
     def _replace(self, message_id: str, outgoing: Outgoing) -> bool:
         with self.database.atomic(savepoint=True):
-            rows = self.database.rows(self.queries.drop_dead, (message_id,))
+            rows = self.queries.drop_dead.run(self.database, (message_id,))
             if not rows:
                 return False
             self._note_discarded(rows)
@@ -243,7 +243,7 @@ class DatabaseBroker(Broker):
 
     def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
         with self.database.atomic(savepoint=False):
-            rows = self.database.rows(self.queries.expire, (ttl, limit))
+            rows = self.queries.expire.run(self.database, (ttl, limit))
             self._note_discarded(rows)
         return len(rows)
 

@@ -13,11 +13,7 @@ from ...events import Event
 from ...fairness import quotas
 from ...outcomes import HANDED_BACK
 from ...waker import Waker
-from .postgresql_wakeup import PostgreSQLWakeup
-from .queries import PostgreSQL
 from .queries import delivery as as_delivery
-from .sqlite_wakeup import SQLiteWakeup
-from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from .broker import DatabaseBroker
@@ -43,11 +39,12 @@ class DatabaseConsumer(Consumer):
         self._is_in_doubt = False
         self._is_fenced = False
         self._has_heard = False
+        self._has_spare_room = False
         self._look_at = 0.0
         self._due_at = float("inf")
         self._database.own()
         self._database.count(self._queries.register, (worker.worker_id, broker.lease))
-        self._wakeup = self._make_wakeup(Waker())
+        self._wakeup = self._queries.wakeup(self._database, Waker(), self._has_news)
 
     def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
         was_in_doubt = self._is_in_doubt
@@ -60,6 +57,7 @@ class DatabaseConsumer(Consumer):
             raise
         self._is_in_doubt = False
         self._stranded = []
+        self._has_spare_room = len(exchange.deliveries) < room
         for settlement in settlements:
             self._held.discard((settlement.delivery.handle, settlement.delivery.number))
         for delivery in exchange.deliveries:
@@ -106,14 +104,10 @@ class DatabaseConsumer(Consumer):
     # Claiming
 
     def _claim(self, room: int) -> list[Delivery]:
-        """Claim without settling. On SQLite a look comes first: it takes no lock, a claim that finds nothing would."""
-        if room <= 0 or self._is_fenced:
+        """Claim without settling."""
+        if room <= 0 or self._is_fenced or (self._queries.looks_first and not self._has_work()):
             return []
-        if isinstance(self._queries, PostgreSQL):
-            return self._take(room, self._queries.claim_alone)
-        if not self._has_work():
-            return []
-        return self._take(room)
+        return self._take(room, alone=True)
 
     def _has_work(self) -> bool:
         if self._worker.suspects:
@@ -124,31 +118,28 @@ class DatabaseConsumer(Consumer):
     def _weights(self) -> Any:
         return self._worker.queues or dict.fromkeys(self._broker.queues, 1)
 
-    def _take(self, room: int, statement: str | None = None) -> list[Delivery]:
+    def _has_news(self) -> bool:
+        """Whether an exchange would find something, for who has room; said once, until he has looked."""
+        if not self._has_spare_room:
+            return False
+        has_news = self._has_work() or bool(self._database.rows(self._queries.has_due)[0][0])
+        self._has_spare_room = not has_news
+        return has_news
+
+    def _take(self, room: int, *, alone: bool = False) -> list[Delivery]:
         if room <= 0 or self._is_fenced:
             return []
         worker_id = self._worker.worker_id
         if self._worker.suspects:
-            params: list[Any] = [worker_id, room, worker_id]
-            rows = self._database.rows(self._queries.claim_suspects, params)
+            rows = self._queries.take_suspects(self._database, worker_id, room, alone=alone)
         else:
             self._turn += 1
             shares = quotas(self._weights(), room, self._turn, MAX_QUEUES_PER_EXCHANGE)
             if not shares:
                 return []
-            rows = self._take_shares(worker_id, shares, room, statement)
+            rows = self._queries.take(self._database, worker_id, shares, room, alone=alone)
         rows.sort(key=lambda row: (row[10], row[0]))
         return [as_delivery(row) for row in rows]
-
-    def _take_shares(
-        self, worker_id: str, shares: list[tuple[str, int]], room: int, statement: str | None
-    ) -> list[tuple[Any, ...]]:
-        if isinstance(self._queries, PostgreSQL):
-            names, numbers = [name for name, _ in shares], [number for _, number in shares]
-            params = (worker_id, names, numbers, room, worker_id)
-            return self._database.rows(statement or self._queries.claim, params)
-        flat = [part for share in shares for part in share]
-        return self._database.rows(self._queries.claim(len(shares)), (worker_id, *flat, room, worker_id))
 
     # Looking: what is due, and whether this worker still lives
 
@@ -172,7 +163,7 @@ class DatabaseConsumer(Consumer):
 
     def _promote(self) -> None:
         with self._database.transaction():
-            rows = self._database.rows(self._queries.promote, (MAX_BATCH,))
+            rows = self._queries.promote.run(self._database, (MAX_BATCH,))
             now = clock.wall_ms()
             self._broker.writer.write([changes.promoted(row[0], now, *row[1:]) for row in rows])
 
@@ -193,12 +184,8 @@ class DatabaseConsumer(Consumer):
         owned = self._database.rows(self._queries.owned, (self._worker.worker_id,))
         self._stranded = [as_delivery(row) for row in owned if (row[0], row[4]) not in self._held]
         self._wakeup.close()  # it is open when an exchange failed after it had recovered
-        self._wakeup = self._make_wakeup(self._wakeup.waker)
+        self._wakeup = self._queries.wakeup(self._database, self._wakeup.waker, self._has_news)
         self._look_at = 0.0
-
-    def _make_wakeup(self, waker: Waker) -> Wakeup:
-        kind = PostgreSQLWakeup if isinstance(self._queries, PostgreSQL) else SQLiteWakeup
-        return kind(self._database, waker)
 
     def _disconnect(self) -> None:
         """The connection is gone, and with it the answer to what was asked last."""

@@ -7,8 +7,10 @@ from typing import Any
 from ...errors import BrokerConnectionError
 from ...sql import Database
 from ...waker import Waker
-from .queries import CHANNEL
 from .wakeup import Wakeup
+
+CHANNEL = "django_tasks_q"
+"""Where senders tell waiting workers that there is something to fetch."""
 
 
 class PostgreSQLWakeup(Wakeup):

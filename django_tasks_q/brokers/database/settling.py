@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ... import changes, clock
 from ...deliveries import Outgoing, Settlement
 from ...events import Event
-from ...mirror import RecordWriter, births
+from ...mirror import RecordWriter
 from ...models import Place
 from ...outcomes import Dead, Done, Parked, Requeue, Retry, Revoked, Skipped
-from ...recording import Recording
 from ...sql import Database
-from .queries import PostgreSQL, SQLite, columns
+from .queries import Queries
 
 
 class Settler:
     """Carries settlements out, in the caller's transaction, together with what they cause and with their records."""
 
-    def __init__(self, database: Database, queries: SQLite | PostgreSQL, writer: RecordWriter) -> None:
+    def __init__(self, database: Database, queries: Queries, writer: RecordWriter) -> None:
         self._database = database
         self._queries = queries
         self._writer = writer
@@ -34,12 +32,13 @@ class Settler:
         of the others, which the caller writes.
         """
         finished = [s for s in settlements if isinstance(s.outcome, Done | Skipped | Revoked)]
-        moved = [s for s in settlements if not isinstance(s.outcome, Done | Skipped | Revoked)]
+        put_back = [s for s in settlements if not isinstance(s.outcome, Done | Skipped | Revoked)]
         done: set[int] = set()
         if finished:
-            done |= self._finish(worker_id, finished)
-        if moved:
-            done |= self._move(worker_id, moved)
+            claims = [(s.delivery.handle, s.delivery.number) for s in finished]
+            done |= self._queries.finish(self._database, worker_id, claims)
+        if put_back:
+            done |= self._queries.move(self._database, worker_id, [moved(s) for s in put_back])
         accepted = [s for s in settlements if s.delivery.handle in done]
         now = clock.wall_ms()
         events = [changes.settled(s, worker_id, now, (names or {}).get(s.delivery.handle)) for s in accepted]
@@ -69,22 +68,8 @@ class Settler:
     def store(self, outgoing: Sequence[Outgoing]) -> int:
         """Insert messages with their records and wake who waits; how many were new. A known id is left as it is."""
         now = self._now(outgoing)
-        if isinstance(self._queries, PostgreSQL):
-            # One statement cannot touch a row twice, so of two messages with one id it is told of the first only.
-            firsts: dict[str, Outgoing] = {}
-            for item in outgoing:
-                firsts.setdefault(item.message.message_id, item)
-            rows = [
-                _stored(item, changes.created(item, now), self._writer.recording)
-                for item in self._without_known_repeats(list(firsts.values()))
-            ]
-            if not rows:
-                return 0
-            if len(rows) == 1:
-                return len(self._database.rows(self._queries.store_one, rows[0]))
-            return len(self._database.rows(self._queries.store_many, columns(rows)))
-        new = self._without_known_repeats(outgoing)
-        return sum(self._store_in_sqlite(item, changes.created(item, now)) for item in new)
+        born = [(item, changes.created(item, now)) for item in self._without_known_repeats(outgoing)]
+        return self._queries.store(self._database, born, self._writer.recording)
 
     def _without_known_repeats(self, outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """What may have been sent before and has a record was: it must not begin a second life."""
@@ -94,52 +79,15 @@ class Settler:
         known = {row[0] for row in self._database.rows(self._queries.recorded(len(repeats)), repeats)}
         return [item for item in outgoing if not (item.repeat and item.message.message_id in known)]
 
-    def _store_in_sqlite(self, item: Outgoing, event: Event) -> int:
-        queries = self._queries
-        assert isinstance(queries, SQLite)
-        stored = self._database.count(queries.insert, _row(item, event))
-        if stored and item.record:
-            self._database.count(queries.insert_record, births.sqlite_row(event, self._writer.recording))
-        return stored
-
     def _now(self, outgoing: Iterable[Outgoing]) -> int:
         """The time that delays count from: the database's. At once needs no time, so it needs no question either."""
-        if isinstance(self._queries, SQLite) or all(item.delay is None and item.eta is None for item in outgoing):
+        if self._queries.is_here or all(item.delay is None and item.eta is None for item in outgoing):
             return clock.wall_ms()
         return int(self._database.rows(self._queries.select_now)[0][0])
 
-    def _finish(self, worker_id: str, settlements: Sequence[Settlement]) -> set[int]:
-        claims = [(s.delivery.handle, s.delivery.number) for s in settlements]
-        if isinstance(self._queries, PostgreSQL):
-            rows = self._database.rows(self._queries.finish, [*columns(claims), worker_id])
-        else:
-            rows = self._database.rows(self._queries.finish, (worker_id, json.dumps(claims)))
-        return {row[0] for row in rows}
 
-    def _move(self, worker_id: str, settlements: Sequence[Settlement]) -> set[int]:
-        rows = [_moved(s) for s in settlements]
-        if isinstance(self._queries, PostgreSQL):
-            return {row[0] for row in self._database.rows(self._queries.move, [*columns(rows), worker_id])}
-        return {row[-2] for row in rows if self._database.count(self._queries.move, (*row[:-2], worker_id, *row[-2:]))}
-
-
-def _row(item: Outgoing, event: Event) -> tuple[Any, ...]:
-    """One message as SQLite's statement takes it."""
-    message = item.message
-    place = Place.READY if event.eta is None else Place.DELAYED
-    return (
-        message.message_id, message.queue_name, int(place), item.priority, event.eta or 0, item.payload, item.record,
-        message.message_id,
-    )  # fmt: skip
-
-
-def _stored(item: Outgoing, event: Event, recording: Recording) -> tuple[Any, ...]:
-    """One message as PostgreSQL's statement takes it."""
-    place = Place.READY if event.eta is None else Place.DELAYED
-    return (*births.row(event, recording), int(place), event.eta or 0, item.payload, item.record)
-
-
-def _moved(settlement: Settlement) -> tuple[Any, ...]:
+def moved(settlement: Settlement) -> tuple[Any, ...]:
+    """Where a message goes, for :meth:`Queries.move`: place, delay, counters, reason, payload, and the claim."""
     delivery, outcome = settlement.delivery, settlement.outcome
     return (
         int(_place(settlement)),

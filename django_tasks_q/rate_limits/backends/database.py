@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,13 +15,14 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ... import dialect
+from ...dialect import Dialect
 from ...errors import BrokerError
 from ...models import RateLimitMutex
 from ...sql import Database
 from ..mutex import Holder, Mutex
 from .compare_and_swap import Change, CompareAndSwapBackend, Step
 
-TABLE = f'"{RateLimitMutex._meta.db_table}"'
+TABLE = RateLimitMutex._meta.db_table
 
 _TRIES = 100
 _LONGEST_PAUSE = 0.02
@@ -30,7 +31,7 @@ _LONGEST_PAUSE = 0.02
 class DatabaseBackend(CompareAndSwapBackend):
     """Leases by the database's clock, seen by all hosts at once.
 
-    Inside a transaction of the caller's, PostgreSQL is asked on a connection that is opened for it: an acquisition must
+    Inside a transaction of the caller's, the server is asked on a connection that is opened for it: an acquisition must
     be seen at once and outlive a rollback. SQLite has one writer, so there it is part of the caller's transaction:
     nobody else can acquire before that ends, and a rollback takes back what was acquired or released within.
 
@@ -84,12 +85,12 @@ class DatabaseBackend(CompareAndSwapBackend):
 
     def forget_idle(self, idle: int, limit: int = 1_000) -> int:
         with self._connected() as database:
-            return database.count(self._statements.forget, (idle, limit, idle))
+            return database.count(*self._statements.forget(idle, limit))
 
     @contextmanager
     def _connected(self) -> Iterator[Database]:
         """The connection to use here and now; one that was opened for this is closed again."""
-        if self._database.vendor != "postgresql" or not self._database.is_in_transaction:
+        if self._database.vendor == "sqlite" or not self._database.is_in_transaction:
             yield self._database
             return
         separate = SeparateConnection(self.using)
@@ -113,58 +114,64 @@ class SeparateConnection(Database):
 
 
 class Statements:
-    """What both vendors say alike. Times are epoch milliseconds; ``now`` is the database's."""
+    """What all vendors say alike. Times are epoch milliseconds."""
 
-    now = ""
-    mark = "%s"
-    holders = "%s"
-    moment = ""
-    """A parameter in epoch milliseconds as a stored moment; the comparisons need the present one too."""
-    present = ""
+    words: ClassVar[Dialect]
+    moment: ClassVar[str]
+    """A parameter in epoch milliseconds as a stored moment."""
 
     def __init__(self) -> None:
-        m = self.mark
-        columns = 'm.version, m."limit", m.holders'
-        self.select = f"SELECT n.now, {columns} FROM (SELECT {self.now} AS now) n LEFT JOIN {TABLE} m ON m.key = {m}"
+        words = self.words
+        m, now, key, limit = words.mark, words.now_ms, words.name("key"), words.name("limit")
+        columns = f"m.version, m.{limit}, m.holders"
+        self.select = (
+            f"SELECT n.now_ms, {columns} FROM (SELECT {now} AS now_ms) AS n LEFT JOIN {TABLE} AS m ON m.{key} = {m}"
+        )
         """One row, with nulls when the key is not known."""
         self.select_held = (
-            f"SELECT {self.now}, m.key, {columns} FROM {TABLE} m WHERE m.expires_at > {self.present} ORDER BY m.key"
+            f"SELECT {now}, m.{key}, {columns} FROM {TABLE} AS m WHERE m.expires_at > {words.now} ORDER BY m.{key}"
         )
         self.insert = (
-            f'INSERT INTO {TABLE} (holders, "limit", expires_at, version, key, kind) '
-            f"VALUES ({self.holders}, {m}, {self.moment}, {m}, {m}, 'concurrent') ON CONFLICT (key) DO NOTHING"
+            f"{words.insert_new} {TABLE} (holders, {limit}, expires_at, version, {key}, kind) "
+            f"VALUES ({words.json}, {m}, {self.moment}, {m}, {m}, 'concurrent'){words.if_new}"
         )
         self.update = (
-            f'UPDATE {TABLE} SET holders = {self.holders}, "limit" = {m}, expires_at = {self.moment}, version = {m} '
-            f"WHERE key = {m} AND version = {m}"
+            f"UPDATE {TABLE} SET holders = {words.json}, {limit} = {m}, expires_at = {self.moment}, version = {m} "
+            f"WHERE {key} = {m} AND version = {m}"
         )
-        idle = f"version < ({self.now} - {m}) * 1000"
-        self.forget = (
-            f"DELETE FROM {TABLE} WHERE key IN (SELECT key FROM {TABLE} WHERE {idle} "
-            f"AND (expires_at IS NULL OR expires_at < {self.present}) LIMIT {m}) AND {idle}"
-        )
-        """Asks for the age again: a row that was used meanwhile stays. Parameters: the age, how many, the age."""
+        self._is_idle = f"version < ({now} - {m}) * 1000"
+        self._is_old = f"{self._is_idle} AND (expires_at IS NULL OR expires_at < {words.now})"
+
+    def forget(self, idle: int, limit: int) -> tuple[str, tuple[int, ...]]:
+        """A statement and its parameters: it deletes up to ``limit`` rows that nothing has changed for ``idle``."""
+        key, m = self.words.name("key"), self.words.mark
+        chosen = f"SELECT {key} FROM {TABLE} WHERE {self._is_old} LIMIT {m}"
+        # Asks for the age again: a row that was used meanwhile stays.
+        return f"DELETE FROM {TABLE} WHERE {key} IN ({chosen}) AND {self._is_idle}", (idle, limit, idle)
 
 
 class SQLite(Statements):
-    now = dialect.SQLITE.now_ms
-    mark = dialect.SQLITE.mark
-    holders = dialect.SQLITE.json
+    words = dialect.SQLITE
     moment = "strftime('%Y-%m-%d %H:%M:%f', ? / 1000.0, 'unixepoch')"
-    present = dialect.SQLITE.now
 
 
 class PostgreSQL(Statements):
-    now = dialect.POSTGRESQL.now_ms
-    holders = dialect.POSTGRESQL.json
+    words = dialect.POSTGRESQL
     moment = "to_timestamp(%s::bigint / 1000.0)"
-    present = dialect.POSTGRESQL.now
+
+
+class MySQL(Statements):
+    words = dialect.MYSQL
+    moment = "TIMESTAMPADD(MICROSECOND, %s * 1000, TIMESTAMP'1970-01-01 00:00:00')"
+
+    def forget(self, idle: int, limit: int) -> tuple[str, tuple[int, ...]]:
+        return f"DELETE FROM {TABLE} WHERE {self._is_old} LIMIT %s", (idle, limit)
 
 
 def _statements_for(vendor: str) -> Statements:
-    known: dict[str, type[Statements]] = {"sqlite": SQLite, "postgresql": PostgreSQL}
+    known: dict[str, type[Statements]] = {"sqlite": SQLite, "postgresql": PostgreSQL, "mysql": MySQL}
     if vendor not in known:
-        raise ValueError(f"DatabaseBackend does not know {vendor!r}; it runs on SQLite and PostgreSQL.")
+        raise ValueError(f"DatabaseBackend does not know {vendor!r}; it runs on SQLite, PostgreSQL, MySQL and MariaDB.")
     return known[vendor]()
 
 

@@ -1,0 +1,139 @@
+"""The database broker on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...dialect import POSTGRESQL
+from ...mirror import births
+from ...recording import Recording
+from ...sql import Database, Row
+from ...waker import Waker
+from .postgresql_wakeup import CHANNEL, PostgreSQLWakeup
+from .queries import DEFAULTS, DELIVERY, INSERTED, QUEUE, RECORDS, WORKERS, Born, Queries, place_of
+from .wakeup import Wakeup
+
+_STORED = (*births.COLUMNS, "place", "due_at", "payload", "record")
+"""What a batch of new messages carries: the record's columns and those of the row in the queue."""
+
+_STORED_TYPES = {
+    "priority": "smallint", "place": "smallint", "due_at": "bigint", "payload": "bytea", "eta": "bigint",
+    "record": "bool", "enqueued_at": "bigint", "created_at": "bigint",
+}  # fmt: skip
+
+
+class PostgreSQL(Queries):
+    """Batches travel as arrays; claimers step over each other's locks."""
+
+    words = POSTGRESQL
+    sends_alone = True
+    looks_first = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        types = [_STORED_TYPES.get(name, "text") for name in _STORED]
+        one = ", ".join(f"%s::{kind}" for kind in types)
+        many = ", ".join(f"%s::{kind}[]" for kind in types)
+        self._store_one = self._storing(f"(VALUES ({one}, 1)) AS v({', '.join(_STORED)}, line)")
+        """One message: row, record and wake-up in one statement. Parameters: one for each of ``_STORED``."""
+        self._store_many = self._storing(f"unnest({many}) WITH ORDINALITY AS v({', '.join(_STORED)}, line)")
+        """A batch, in its order. Parameters: one array for each of ``_STORED``."""
+        self._finish = (
+            f"DELETE FROM {QUEUE} AS q USING unnest(%s::bigint[], %s::int[]) AS s(id, number) "
+            "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
+        )
+        self._move = (
+            f"UPDATE {QUEUE} AS q SET place = s.place, due_at = {self.now} + s.delay, retries = s.retries, "
+            f"lost = s.lost, dead_reason = s.reason, died_at = CASE WHEN s.dead THEN {self.now} ELSE 0 END, "
+            "payload = COALESCE(s.payload, q.payload), owner = '', started_at = 0 "
+            "FROM unnest(%s::smallint[], %s::bigint[], %s::int[], %s::int[], %s::text[], %s::bool[], %s::bytea[], "
+            "%s::bigint[], %s::int[]) AS s(place, delay, retries, lost, reason, dead, payload, id, number) "
+            "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
+        )
+        lines = (
+            f"SELECT m.id FROM unnest(%s::text[], %s::int[]) AS w(queue_name, quota) CROSS JOIN LATERAL ("
+            f"SELECT id FROM {QUEUE} WHERE place = 0 AND queue_name = w.queue_name "
+            "ORDER BY priority, id LIMIT w.quota FOR UPDATE SKIP LOCKED) AS m WHERE EXISTS (SELECT 1 FROM me) LIMIT %s"
+        )
+        self._claim = self._taking(lines)
+        """Parameters: the worker id, names, quotas, room, owner."""
+        self._claim_alone = self._taking(lines, " AND set_config('synchronous_commit', 'off', true) IS NOT NULL")
+        """The same as a transaction of its own that does not wait for the disk.
+
+        A server that crashes may forget the claim: then the message is claimed once more, as after any crash.
+        """
+        self._claim_suspects = self._taking(
+            f"SELECT id FROM {QUEUE} WHERE place = 4 AND EXISTS (SELECT 1 FROM me) "
+            "ORDER BY priority, id LIMIT %s FOR UPDATE SKIP LOCKED"
+        )
+        """Parameters: the worker id, limit, owner."""
+
+    def store(self, database: Database, born: Sequence[Born], recording: Recording) -> int:
+        # One statement cannot touch a row twice, so of two messages with one id it is told of the first only.
+        firsts: dict[str, Born] = {}
+        for one in born:
+            firsts.setdefault(one[0].message.message_id, one)
+        rows = [_stored(one, recording) for one in firsts.values()]
+        if not rows:
+            return 0
+        if len(rows) == 1:
+            return len(database.rows(self._store_one, rows[0]))
+        return len(database.rows(self._store_many, _columns(rows)))
+
+    def finish(self, database: Database, worker_id: str, claims: Sequence[tuple[int, int]]) -> set[int]:
+        return {row[0] for row in database.rows(self._finish, [*_columns(claims), worker_id])}
+
+    def move(self, database: Database, worker_id: str, rows: Sequence[Row]) -> set[int]:
+        return {row[0] for row in database.rows(self._move, [*_columns(rows), worker_id])}
+
+    def take(
+        self, database: Database, worker_id: str, shares: Sequence[tuple[str, int]], room: int, *, alone: bool
+    ) -> list[Row]:
+        names, numbers = [name for name, _ in shares], [number for _, number in shares]
+        params = (worker_id, names, numbers, room, worker_id)
+        return database.rows(self._claim_alone if alone else self._claim, params)
+
+    def take_suspects(self, database: Database, worker_id: str, room: int, *, alone: bool) -> list[Row]:
+        return database.rows(self._claim_suspects, (worker_id, room, worker_id))
+
+    def wakeup(self, database: Database, waker: Waker, has_news: Callable[[], bool]) -> Wakeup:
+        return PostgreSQLWakeup(database, waker)
+
+    def notify(self, database: Database) -> None:
+        database.rows(f"SELECT pg_notify('{CHANNEL}', '')")
+
+    def _storing(self, source: str) -> str:
+        """Returns the ids that were new. An id that is known stays as it is; one with a former life gets the next."""
+        columns = (*INSERTED, "life", "enqueued_at", *DEFAULTS)
+        chosen = ", ".join(f"u.{name}" for name in INSERTED)
+        return (
+            f"WITH u AS MATERIALIZED (SELECT * FROM {source}), "
+            f"q AS (INSERT INTO {QUEUE} ({', '.join(columns)}) SELECT {chosen}, COALESCE(r.life + 1, 0), {self.now}, "
+            f"{', '.join(DEFAULTS.values())} FROM u LEFT JOIN {RECORDS} AS r ON r.message_id = u.message_id "
+            "ORDER BY u.line ON CONFLICT (message_id) DO NOTHING RETURNING message_id, life), "
+            f"b AS ({births.postgresql_insert(RECORDS, 'q', 'u')}), "
+            f"n AS MATERIALIZED (SELECT pg_notify('{CHANNEL}', '')) "
+            "SELECT q.message_id FROM q, n"
+        )
+
+    def _taking(self, lines: str, setting: str = "") -> str:
+        returned = ", ".join(f"q.{name.strip()}" for name in DELIVERY.split(","))
+        return (
+            # Locking the lease makes a burial wait until this claim is visible to it, and the other way round.
+            f"WITH me AS MATERIALIZED (SELECT 1 FROM {WORKERS} WHERE worker_id = %s{setting} FOR SHARE), "
+            f"taken AS MATERIALIZED ({lines}) "
+            f"UPDATE {QUEUE} AS q SET place = 2, owner = %s, deliveries = deliveries + 1 "
+            f"FROM taken WHERE q.id = taken.id RETURNING {returned}, q.priority"
+        )
+
+
+def _stored(born: Born, recording: Recording) -> tuple[Any, ...]:
+    """One message as the statement takes it."""
+    item, event = born
+    return (*births.row(event, recording), place_of(event), event.eta or 0, item.payload, item.record)
+
+
+def _columns(rows: Sequence[Row]) -> list[list[object]]:
+    """Rows as one list for each column, which is how a batch travels."""
+    return [list(column) for column in zip(*rows, strict=True)]
