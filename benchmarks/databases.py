@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import psycopg
+import pymysql
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 Migrate = Callable[["Database"], None]
+MARIADB_URL = os.environ.get("DTQ_TEST_MARIADB_URL") or "mysql://root@127.0.0.1:3306/test"
 POSTGRES_URL = os.environ.get("DTQ_TEST_POSTGRES_URL") or "postgres://postgres@127.0.0.1:5432/test"
 
 
@@ -67,6 +70,37 @@ class PostgreSQLDatabase(Database):
         with psycopg.connect(make_conninfo(POSTGRES_URL, dbname=self.name), autocommit=True) as connection:
             (row,) = connection.execute(query.encode())
             return int(row[0])
+
+
+class MariaDBDatabase(Database):
+    def __init__(self, name: str) -> None:
+        self.name = name
+        server = urlsplit(MARIADB_URL)
+        self.config = {
+            "ENGINE": "django.db.backends.mysql",
+            "NAME": name,
+            "USER": unquote(server.username or "root"),
+            "PASSWORD": unquote(server.password or ""),
+            "HOST": server.hostname or "127.0.0.1",
+            "PORT": str(server.port or 3306),
+        }
+
+    def number(self, query: str) -> int:
+        with closing(mariadb_connection(self.name)) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return int(cursor.fetchone()[0])
+
+
+def mariadb_connection(database: str | None = None) -> Any:
+    config = MariaDBDatabase("").config
+    return pymysql.connect(
+        host=config["HOST"],
+        port=int(config["PORT"]),
+        user=config["USER"],
+        password=config["PASSWORD"],
+        database=database,
+        autocommit=True,
+    )
 
 
 class Store(ABC):
@@ -149,4 +183,36 @@ class PostgreSQLStore(Store):
             connection.execute(statement)
 
 
-STORES: dict[str, type[Store]] = {"sqlite": SQLiteStore, "postgresql": PostgreSQLStore}
+class MariaDBStore(Store):
+    vendor = "mariadb"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._prefix = f"dtq_bench_{os.getpid()}"
+
+    def _create(self, name: str) -> MariaDBDatabase:
+        name = f"{self._prefix}_{name}"
+        self._run(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        return MariaDBDatabase(name)
+
+    def _copy(self, template: MariaDBDatabase, name: str) -> MariaDBDatabase:
+        copy = self._create(name)
+        for (table,) in self._run(f"SHOW TABLES FROM {template.name}"):
+            self._run(f"CREATE TABLE {copy.name}.{table} LIKE {template.name}.{table}")
+            self._run(f"INSERT INTO {copy.name}.{table} SELECT * FROM {template.name}.{table}")
+        return copy
+
+    def _drop(self, database: MariaDBDatabase) -> None:
+        self._run(f"DROP DATABASE IF EXISTS {database.name}")
+
+    def _run(self, statement: str) -> list[tuple[Any, ...]]:
+        with closing(mariadb_connection()) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+
+STORES: dict[str, type[Store]] = {
+    "sqlite": SQLiteStore,
+    "postgresql": PostgreSQLStore,
+    "mariadb": MariaDBStore,
+}

@@ -83,6 +83,7 @@ DJANGO_TASKS_Q = Engine(
     waiting="SELECT COUNT(*) FROM django_tasks_q_queuedmessage",
     records="SELECT COUNT(*) FROM django_tasks_q_messagerecord",
     unfinished="SELECT COUNT(*) FROM django_tasks_q_messagerecord WHERE state <> 'succeeded'",
+    vendors=("sqlite", "postgresql", "mariadb"),
     is_peer=False,
 )
 

@@ -6,7 +6,11 @@ import json
 import os
 from typing import Any
 
+from testproject import mysql_driver
+
 from . import variables
+
+mysql_driver.prepare()
 
 SECRET_KEY = "of a benchmark, not a secret at all"
 USE_TZ = True
