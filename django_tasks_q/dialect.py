@@ -6,8 +6,8 @@ Lists of ids travel as one parameter (an array, or JSON), so a statement is the 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from . import clock
 from .sql import Database, Row
@@ -209,3 +209,22 @@ def by_keys(table: str, key: str = "id", kind: str = "BIGINT", index: str = "PRI
 def keys(values: Sequence[Any]) -> str:
     """Keys as the parameter of :func:`by_keys`."""
     return json.dumps(list(values))
+
+
+_CHUNK = 200
+_CHUNK_BYTES = 1_000_000
+"""What one INSERT carries at most: a server of MySQL refuses what is longer than its ``max_allowed_packet``."""
+
+_Item = TypeVar("_Item")
+
+
+def chunks(items: Sequence[_Item], size_of: Callable[[_Item], int]) -> Iterator[Sequence[_Item]]:
+    """The items in parts that MySQL takes as the rows of one INSERT, each of so many bytes."""
+    begin = size = 0
+    for index, item in enumerate(items):
+        if index > begin and (index - begin >= _CHUNK or size + size_of(item) > _CHUNK_BYTES):
+            yield items[begin:index]
+            begin, size = index, 0
+        size += size_of(item)
+    if begin < len(items):
+        yield items[begin:]

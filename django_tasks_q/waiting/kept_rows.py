@@ -59,11 +59,19 @@ class KeptRows:
             due, release = self._words.now, self._words.in_seconds
         words = self._words
         marks = ", ".join(words.binary if name == "payload" else words.mark for name in _COLUMNS.split(", "))
+        begin = f"{words.insert_new} {_TABLE} ({_COLUMNS}, parent_id, created_at, due_at, expires_at) VALUES "
+        row = f"({marks}, '', {words.now}, {due}, {release})"
         # In order, so that two who bring the same messages do not wait for each other.
-        return self._database.many(
-            f"{words.insert_new} {_TABLE} ({_COLUMNS}, parent_id, created_at, due_at, expires_at) "
-            f"VALUES ({marks}, '', {self._words.now}, {due}, {release}){words.if_new}",
-            [(*_values(item), *self._times(item, claimed)) for item in sorted(items, key=_key)],
+        ordered = sorted(items, key=_key)
+        if words.returning:
+            rows = [(*_values(item), *self._times(item, claimed)) for item in ordered]
+            return self._database.many(f"{begin}{row}{words.if_new}", rows)
+        return sum(  # MySQL's drivers would send one row at a time
+            self._database.count(
+                begin + ", ".join([row] * len(chunk)),
+                [value for item in chunk for value in (*_values(item), *self._times(item, claimed))],
+            )
+            for chunk in dialect.chunks(ordered, lambda item: len(item.payload))
         )
 
     def _times(self, item: Kept, claimed: bool) -> tuple[Any, ...]:

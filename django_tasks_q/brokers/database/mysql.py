@@ -8,12 +8,12 @@ of it instead, and waits for rows that are none of the statement's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import IntegrityError
 
-from ...dialect import MYSQL, Change, ChangeInSteps, by_keys, keys
+from ...dialect import MYSQL, Change, ChangeInSteps, by_keys, chunks, keys
 from ...mirror import births
 from ...recording import Recording
 from ...sql import Database, Row
@@ -21,10 +21,6 @@ from ...waker import Waker
 from .polling_wakeup import PollingWakeup
 from .queries import DEFAULTS, DELIVERY, INSERTED, MOVED, QUEUE, RECORDS, WORKERS, Born, Queries, row
 from .wakeup import Wakeup
-
-_CHUNK = 200
-_CHUNK_BYTES = 1_000_000
-"""What one INSERT carries at most: a server refuses what is longer than its ``max_allowed_packet``."""
 
 _CLAIMED = DELIVERY.replace("deliveries", "deliveries + 1")
 
@@ -55,7 +51,7 @@ class MySQL(Queries):
 
     def store(self, database: Database, born: Sequence[Born], recording: Recording) -> int:
         stored = 0
-        for chunk in _chunks(born):
+        for chunk in chunks(born, lambda one: len(one[0].payload)):
             new = self._insert(database, chunk)
             recorded = [event for item, event in new if item.record]
             if recorded:
@@ -130,17 +126,6 @@ class MySQL(Queries):
         verb = change.replace(f"DELETE FROM {QUEUE}", f"DELETE {QUEUE} FROM {by_keys(QUEUE)}")
         verb = verb.replace(f"UPDATE {QUEUE}", f"UPDATE {by_keys(QUEUE)}")
         return ChangeInSteps(f"SELECT id, {told_before} FROM {QUEUE} WHERE {where}{lock}", verb)
-
-
-def _chunks(born: Sequence[Born]) -> Iterator[Sequence[Born]]:
-    begin = size = 0
-    for index, (item, _) in enumerate(born):
-        if index > begin and (index - begin >= _CHUNK or size + len(item.payload) > _CHUNK_BYTES):
-            yield born[begin:index]
-            begin, size = index, 0
-        size += len(item.payload)
-    if begin < len(born):
-        yield born[begin:]
 
 
 def _with_hex(row: Row) -> Row:
