@@ -35,15 +35,25 @@ _numbers = itertools.count(1)
 
 
 class World(Store):
-    """Parameters: where the records are, and the kind of the broker, a key of :data:`SERVERS`."""
+    """A store whose messages are on a server.
 
-    def __init__(self, records: Store, kind: str) -> None:
+    Parameters:
+        records: where the records are.
+        kind: of the broker, a key of :data:`SERVERS`.
+        server: the URL of a server of the test's own; None for the shared one.
+        options: ``BROKER_OPTIONS``.
+    """
+
+    def __init__(self, records: Store, kind: str, server: str | None = None, **options: Any) -> None:
         super().__init__()
         self.records = records
         self.kind = kind
+        self.server = server or SERVERS[kind]
+        self._is_shared = server is None
+        self._options = options
         self.vendor, self.url = records.vendor, records.url
         self.namespace = f"dtq-worlds-{os.getpid()}-{next(_numbers)}"
-        self.settings = {"BROKER_URL": SERVERS[kind], "NAMESPACE": self.namespace}
+        self.settings = {"BROKER_URL": self.server, "NAMESPACE": self.namespace, "BROKER_OPTIONS": options}
         self.sent: list[str] = []
         self._server: Broker | None = None
         self._room_before = get_waiting_room()
@@ -52,9 +62,9 @@ class World(Store):
     def broker(self) -> Broker:  # type: ignore[override]
         """A broker in this process, to send with."""
         if self._server is None:
-            url = SERVERS[self.kind]
+            make = import_string(BROKERS[self.server.partition(":")[0]])
             set_waiting_room(DatabaseWaitingRoom(self.alias))
-            self._server = import_string(BROKERS[url.partition(":")[0]])(url, None, namespace=self.namespace)
+            self._server = make(self.server, None, namespace=self.namespace, **self._options)
             self._server.declare_queue("default")
         return self._server
 
@@ -72,11 +82,12 @@ class World(Store):
         return sent
 
     def close(self) -> None:
-        """Nothing of this world is left on the server."""
+        """Nothing of this world is left on a shared server."""
         if self._server is not None:
             self._server.close()
             set_waiting_room(self._room_before)
-        _FORGET[self.kind](SERVERS[self.kind], self.namespace)
+        if self._is_shared:
+            _FORGET[self.kind](self.server, self.namespace)
         self.records.close()
 
     # Looking

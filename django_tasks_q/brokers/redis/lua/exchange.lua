@@ -10,7 +10,8 @@
 --          then for each message caused: queue number, ordinal of its settlement, the message (store.lua)
 -- Returns  {1 when the worker is fenced, time in ms, ordinals that were refused, when the next is due (-1: never),
 --          numbers of queues whose journal is over half, claimed: queue number, id, entry, ...}
--- Atomic: one script. A number that was used last answers as it did then; a smaller one does nothing.
+-- Atomic: one script. A number that was used last answers as it did then; a smaller one does nothing: a copy of a call
+--          that arrives late must not claim for a worker that does not wait for its answer any more.
 --@ queue header journal wake lives store settle promote claim
 local number, worker, channel = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local room, publish, budget = tonumber(ARGV[4]), ARGV[8], tonumber(ARGV[7])
@@ -130,7 +131,7 @@ for j, q in ipairs(queues) do
     poor[#poor + 1] = j
   end
 end
-if number > 0 and not is_fenced and total + #claimed > 0 then
+if number > 0 and not is_fenced then
   local ids = {}
   for i = 1, #claimed, 3 do
     ids[#ids + 1], ids[#ids + 2] = claimed[i], claimed[i + 1]
