@@ -74,6 +74,12 @@ class Burials(RedisStore):
         self.link.command(self.keys.leases, b"ZREM", self.keys.leases, worker_id.encode())
         return number
 
+    def held_by(self, worker_id: str) -> Iterator[Delivery]:
+        """What a worker has claimed and not settled."""
+        for queue_name in self.known_queues():
+            for batch in self._owned(worker_id, queue_name):
+                yield from (delivery for delivery, _ in batch)
+
     def _owned(self, worker_id: str, queue_name: str) -> Iterator[list[Owned]]:
         """What a worker holds in a queue, in batches."""
         cursor = b"0"

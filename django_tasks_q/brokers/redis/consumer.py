@@ -33,6 +33,9 @@ class RedisConsumer(Consumer):
     """Settles and claims in one script call; on a cluster in one for each queue, all at once.
 
     A call whose answer was lost is made again under its number before anything else is asked, and answers as it did.
+
+    A server that has not heard of everything it should have answered (a replica that became the master) may think that
+    this worker still holds what it has settled: that goes back to its queue, for nobody else would ever end it.
     """
 
     def __init__(self, broker: RedisBroker, worker: WorkerInfo) -> None:
@@ -42,6 +45,8 @@ class RedisConsumer(Consumer):
         self._number = 0
         self._open: list[Trade] = []
         self._found = _Found()
+        self._answered: dict[str | None, int] = {}
+        self._held: set[Any] = set()
         self._quiet_in: set[str] = set()
         self._look_at = 0.0
         self._due_at = _NEVER
@@ -63,7 +68,10 @@ class RedisConsumer(Consumer):
             self._trade(batch, 0)
             batch, left = left[:MOST], left[MOST:]
         self._trade(batch, max(0, room - len(self._found.deliveries)), started)
+        if self._found.forgotten:
+            self._give_back_strays()
         found, self._found = self._found, _Found()
+        self._held = self._held - found.asked | found.claims
         self._broker.note_late(self._worker.worker_id, found.refused)
         refused = frozenset(s.delivery.handle for s in found.refused)
         return Exchange(found.deliveries, refused, fenced=found.fenced)
@@ -80,6 +88,18 @@ class RedisConsumer(Consumer):
         else:
             self._quiet_in.clear()
 
+    def _give_back_strays(self) -> None:
+        """What the server takes for this worker's, which knows nothing of it."""
+        self._quiet_in.clear()
+        known = self._held - self._found.asked | self._found.claims
+        strays = [
+            Settlement(delivery, HANDED_BACK)
+            for delivery in self._broker.held_by(self._worker.worker_id)
+            if _claim(delivery) not in known
+        ]
+        for start in range(0, len(strays), MOST):
+            self._trade(strays[start : start + MOST], 0)
+
     def _ask(
         self,
         shares: Mapping[str, int],
@@ -89,7 +109,15 @@ class RedisConsumer(Consumer):
         listens: bool = False,
     ) -> None:
         self._number += 1
-        terms = Terms(self._worker.worker_id, self._number, min(room, MOST), shares, listens, self._worker.suspects)
+        terms = Terms(
+            self._worker.worker_id,
+            self._number,
+            min(room, MOST),
+            shares,
+            listens,
+            self._worker.suspects,
+            answered=self._answered,
+        )
         self._open = self._broker.propose(terms, settlements, started)
         self._carry_out()
 
@@ -117,6 +145,7 @@ class RedisConsumer(Consumer):
         trades, self._open = self._open, []
         for trade, reply in zip(trades, self._broker.carry_out(trades), strict=True):
             if not isinstance(reply, BrokerError):
+                self._answered[trade.terms.queue_name] = trade.terms.number
                 self._found.add(trade, self._broker.trader.understand(trade, reply))
             else:
                 trouble = reply
@@ -186,13 +215,19 @@ class _Found:
         self.refused: list[Settlement] = []
         self.asked: set[Any] = set()
         self.fenced = False
+        self.forgotten = False
         self.next_due: int | None = None
+
+    @property
+    def claims(self) -> set[Any]:
+        return {_claim(delivery) for delivery in self.deliveries}
 
     def add(self, trade: Trade, answer: Answer) -> None:
         self.deliveries += answer.deliveries
         self.refused += answer.refused
         self.asked.update(_claim(settlement.delivery) for settlement in trade.settlements)
         self.fenced = self.fenced or answer.fenced
+        self.forgotten = self.forgotten or answer.forgotten
         if answer.next_due is not None:
             self.next_due = min(answer.next_due, self.next_due or answer.next_due)
 

@@ -29,12 +29,17 @@ class Trade(msgspec.Struct, frozen=True):
     queue_names: list[str]
     settlements: list[Settlement]
     """By ordinal, as the script counts them."""
+    terms: Terms
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """``next_due``: epoch milliseconds by the store's clock, None for never."""
+    """``next_due``: epoch milliseconds by the store's clock, None for never.
+
+    ``forgotten``: the server does not know of the last answer, so it is not the one that gave it.
+    """
 
     fenced: bool
+    forgotten: bool
     refused: list[Settlement]
     next_due: int | None
     deliveries: list[Delivery]
@@ -44,7 +49,8 @@ class Terms(msgspec.Struct, frozen=True):
     """What an exchange is made for. ``number`` 0: a burial settles in the worker's place.
 
     ``shares``: the queues that are asked, and for how much of the room. ``listen``: be woken when there is nothing.
-    ``queue_name``: the one queue that a cluster's call is about.
+    ``queue_name``: the one queue that a cluster's call is about. ``answered``: the numbers of the last exchanges that
+    were answered, by ``queue_name``.
     """
 
     worker_id: str
@@ -54,6 +60,7 @@ class Terms(msgspec.Struct, frozen=True):
     listen: bool = False
     suspects: bool = False
     queue_name: str | None = None
+    answered: Mapping[str | None, int] = {}
 
 
 class _Block:
@@ -95,7 +102,7 @@ class Trader:
         for report in started:
             blocks.setdefault(report.delivery.queue_name, _Block()).started.append(report)
         ordered = list(chain.from_iterable((*block.finished, *block.moved) for block in blocks.values()))
-        return Trade(self._call(terms, blocks, ordered, names or {}), list(blocks), ordered)
+        return Trade(self._call(terms, blocks, ordered, names or {}), list(blocks), ordered, terms)
 
     def _call(
         self, terms: Terms, blocks: dict[str, _Block], ordered: list[Settlement], names: Mapping[Any, str]
@@ -110,6 +117,7 @@ class Trader:
             b"%d" % self._budget(),
             self._publish,
             b"%d" % len(blocks),
+            b"%d" % terms.answered.get(terms.queue_name, 0),
         ]
         for name, block in blocks.items():
             sizes = (terms.shares.get(name, -1), len(block.finished), len(block.moved), len(block.started))
@@ -157,7 +165,7 @@ class Trader:
         return self._journalist.write(queue_name, event)
 
     def understand(self, trade: Trade, reply: Any) -> Answer:
-        fenced, now, refused, next_due, short_of_room, claimed = reply
+        standing, now, refused, next_due, short_of_room, claimed = reply
         self._clock.set(now)
         for position, name in enumerate(trade.queue_names, start=1):
             self._journalist.heard(name, position in short_of_room)
@@ -166,7 +174,8 @@ class Trader:
             for at in range(0, len(claimed), 3)
         ]
         return Answer(
-            fenced == 1,
+            standing == 1,
+            standing == 2,
             [trade.settlements[ordinal - 1] for ordinal in refused],
             None if next_due < 0 else next_due,
             deliveries,

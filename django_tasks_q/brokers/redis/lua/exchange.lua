@@ -5,11 +5,13 @@
 -- ARGV     1 number of the exchange; 0: a burial settles in the worker's place
 --          2 worker  3 channel that wakes it  4 room  5 '1': let me be woken when there is nothing
 --          6 '1': suspects only  7 the journal's budget in bytes  8 the command that publishes  9 number of queues
+--          10 number of the last exchange whose answer the worker has
 --          then for each queue: share of the room (-1: not asked), finished, moved, started
 --          then for each queue: what is finished, moved and started (settle.lua)
 --          then for each message caused: queue number, ordinal of its settlement, the message (store.lua)
--- Returns  {1 when the worker is fenced, time in ms, ordinals that were refused, when the next is due (-1: never),
---          numbers of queues whose journal is over half, claimed: queue number, id, entry, ...}
+-- Returns  {1 when the worker is fenced, 2 when its last answer has been forgotten, time in ms, ordinals that were
+--          refused, when the next is due (-1: never), numbers of queues whose journal is over half, claimed: queue
+--          number, id, entry, ...}
 -- Atomic: one script. A number that was used last answers as it did then; a smaller one does nothing: a copy of a call
 --          that arrives late must not claim for a worker that does not wait for its answer any more.
 --@ queue header journal wake lives store settle promote claim
@@ -17,7 +19,7 @@ local number, worker, channel = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local room, publish, budget = tonumber(ARGV[4]), ARGV[8], tonumber(ARGV[7])
 local queues, shares, asked, parts = {}, {}, {}, {}
 for j = 1, tonumber(ARGV[9]) do
-  local first = 10 + (j - 1) * 4
+  local first = 11 + (j - 1) * 4
   queues[j] = queue_at(2 + (j - 1) * 13)
   shares[j] = tonumber(ARGV[first])
   asked[j] = shares[j] >= 0
@@ -39,11 +41,13 @@ if known and known[1] and tonumber(known[1]) >= number then
       again[#again + 1], again[#again + 2], again[#again + 3] = answer[2][i], answer[2][i + 1], entry
     end
   end
-  return {0, now, answer[1], now, {}, again}
+  return {answer[3], now, answer[1], now, {}, again}
 end
+-- A replica that became the master may not have heard of everything that the worker was answered.
+local standing = is_fenced and 1 or number > 0 and tonumber(known[1]) < tonumber(ARGV[10]) and 2 or 0
 
 -- Settle
-local at, total, accepted = 10 + #queues * 4, 0, {}
+local at, total, accepted = 11 + #queues * 4, 0, {}
 for j, q in ipairs(queues) do
   finish(q, at, parts[j][1], total, accepted)
   at = at + 3 * parts[j][1]
@@ -136,6 +140,6 @@ if number > 0 and not is_fenced then
   for i = 1, #claimed, 3 do
     ids[#ids + 1], ids[#ids + 2] = claimed[i], claimed[i + 1]
   end
-  redis.call('HSET', KEYS[1], 'number', number, 'answer', cmsgpack.pack({refused, ids}))
+  redis.call('HSET', KEYS[1], 'number', number, 'answer', cmsgpack.pack({refused, ids, standing}))
 end
-return {is_fenced and 1 or 0, now, refused, next_due, poor, claimed}
+return {standing, now, refused, next_due, poor, claimed}
