@@ -233,6 +233,20 @@ class TestLostAnswers:
         assert holds(broker) == (0, 1, 0, 0)
         consumer.close()
 
+    def test_a_call_that_found_nothing_claims_nothing_when_it_arrives_again_later(self, broker: RedisBroker) -> None:
+        consumer = broker.consume(WorkerInfo("w"))
+        sent: list[Any] = []
+        propose = broker.propose
+        broker.propose = lambda *args: sent.append(propose(*args)) or sent[-1]  # type: ignore[method-assign]
+        consumer.exchange([], 1)
+        send(broker, "m")
+
+        claimed = broker.carry_out(sent[0])[0][-1]
+
+        assert claimed == []
+        assert drain(consumer) == ["m"]
+        consumer.close()
+
     def test_a_send_whose_answer_was_lost_is_made_again_and_is_no_duplicate(
         self, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
