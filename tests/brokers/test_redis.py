@@ -262,6 +262,22 @@ class TestLostAnswers:
             send(broker, "m3")
 
 
+class TestCausing:
+    def test_a_message_may_cause_more_than_lua_can_unpack(self, broker: RedisBroker) -> None:
+        send(broker, "m")
+        consumer = broker.consume(WorkerInfo("w"))
+        (delivery,) = consumer.exchange([], 1).deliveries
+        caused = [broker.prepare(Message("q", "work", (), {}, {}, f"c{number}")) for number in range(9_000)]
+        late = [broker.prepare(Message("q", "work", (), {}, {"delay": AN_HOUR}, f"d{number}")) for number in range(99)]
+
+        consumer.exchange([Settlement(delivery, DONE, then=(*caused, *late))], 0)
+
+        assert holds(broker) == (9_000, 0, 99, 0)
+        assert broker.journal.backlog("q").events == 1 + 1 + 9_000 + 99
+        assert [delivery.message_id for delivery in broker.peek("q", "ready", 2)] == ["c0", "c1"]
+        consumer.close()
+
+
 class TestTrouble:
     def test_scripts_are_loaded_again_when_redis_has_forgotten_them(self, server: PrivateRedis) -> None:
         broker = on(server)

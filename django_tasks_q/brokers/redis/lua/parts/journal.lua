@@ -1,4 +1,5 @@
--- Events gather in q.events while a script works; tell() appends them as one entry of the queue's stream.
+-- Events gather in q.events while a script works; tell() appends them to the queue's stream: as one entry, or as
+-- several of a thousand events.
 local function note(q, event)
   if event ~= '' then
     q.events[#q.events + 1] = event
@@ -72,7 +73,9 @@ local function tell(q, budget)
     fields[2 * i - 1] = 'e'
     fields[2 * i] = events[i]
   end
-  redis.call('XADD', q.journal, '*', unpack(fields))
+  for first = 1, #fields, AT_A_TIME do
+    redis.call('XADD', q.journal, '*', unpack(fields, first, math.min(first + AT_A_TIME - 1, #fields)))
+  end
   local bytes = size_of(fields)
   local total = redis.call('HINCRBY', q.fill, 'bytes', bytes)
   if redis.call('HINCRBY', q.fill, 'events', #events) == #events then

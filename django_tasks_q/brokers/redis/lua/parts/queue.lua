@@ -23,3 +23,23 @@ local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000), time[1] * 1000000 + time[2]
 end
+
+-- Lua hands on some thousands of values at a time, and a script may get more; pairs stay together.
+local AT_A_TIME = 2000
+
+local function write_all(command, key, values)
+  for first = 1, #values, AT_A_TIME do
+    redis.call(command, key, unpack(values, first, math.min(first + AT_A_TIME - 1, #values)))
+  end
+end
+
+local function fields_of(key, names)
+  local found = {}
+  for first = 1, #names, AT_A_TIME do
+    local last = math.min(first + AT_A_TIME - 1, #names)
+    for i, value in ipairs(redis.call('HMGET', key, unpack(names, first, last))) do
+      found[first + i - 1] = value
+    end
+  end
+  return found
+end

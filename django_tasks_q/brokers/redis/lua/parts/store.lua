@@ -21,9 +21,9 @@ local function sift(q, items)
   for i = 1, #items do
     ids[i] = items[i].id
   end
-  local known = redis.call('HMGET', q.messages, unpack(ids))
-  local lives = redis.call('HMGET', q.lives, unpack(ids))
-  local former = redis.call('HMGET', q.former_lives, unpack(ids))
+  local known = fields_of(q.messages, ids)
+  local lives = fields_of(q.lives, ids)
+  local former = fields_of(q.former_lives, ids)
   local fresh, seen = {}, {}
   for i = 1, #items do
     local item = items[i]
@@ -82,13 +82,13 @@ local function store(q, items, now, publish)
     end
     note_creation(q, item)
   end
-  redis.call('HSET', q.messages, unpack(entries))
+  write_all('HSET', q.messages, entries)
   if #ready > 0 then
-    redis.call('ZADD', q.ready, unpack(ready))
+    write_all('ZADD', q.ready, ready)
     wake(q, publish)
   end
   if earliest then
-    redis.call('ZADD', q.delayed, unpack(delayed))
+    write_all('ZADD', q.delayed, delayed)
     if tonumber(redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')[2]) >= earliest then
       wake(q, publish)  -- somebody must know how long to sleep
     end
