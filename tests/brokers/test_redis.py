@@ -216,6 +216,24 @@ class TestLostAnswers:
         assert consumer.exchange([Settlement(stale, DONE)], 0).refused == {stale.handle}
         consumer.close()
 
+    def test_what_was_claimed_is_handed_out_although_a_late_attempt_cannot_be_told_of(
+        self, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        send(broker, "m1", "m2")
+        consumer = broker.consume(WorkerInfo("w"))
+        (delivery,) = consumer.exchange([], 1).deliveries
+        stale = Settlement(msgspec.structs.replace(delivery, number=7), DONE, started_at=1)
+        Losing(monkeypatch, each=2)
+        with pytest.raises(BrokerConnectionError):
+            consumer.exchange([stale], 1)
+        monkeypatch.undo()
+
+        answer = consumer.exchange([stale], 1)
+
+        assert answer.refused == {delivery.handle}
+        assert [delivery.message_id for delivery in answer.deliveries] == ["m2"]
+        consumer.close()
+
     def test_a_call_that_arrives_after_it_was_made_again_does_nothing(self, broker: RedisBroker) -> None:
         send(broker, "m1", "m2")
         consumer = broker.consume(WorkerInfo("w"))

@@ -70,9 +70,9 @@ class RedisConsumer(Consumer):
         self._trade(batch, max(0, room - len(self._found.deliveries)), started)
         if self._found.forgotten:
             self._give_back_strays()
+        self._broker.note_late(self._worker.worker_id, self._found.refused)  # failing, it must not take claims along
         found, self._found = self._found, _Found()
         self._held = self._held - found.asked | found.claims
-        self._broker.note_late(self._worker.worker_id, found.refused)
         refused = frozenset(s.delivery.handle for s in found.refused)
         return Exchange(found.deliveries, refused, fenced=found.fenced)
 
