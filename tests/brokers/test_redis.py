@@ -19,6 +19,7 @@ from django.test import override_settings
 from django_tasks_q import BrokerConnectionError, DuplicateMessage, Message, actor, changes
 from django_tasks_q.brokers.redis import RedisBroker, from_url
 from django_tasks_q.brokers.redis.endpoint import Endpoint
+from django_tasks_q.brokers.redis.trouble import refusal
 from django_tasks_q.deliveries import Settlement, Started, WorkerInfo
 from django_tasks_q.errors import BrokerError, ConnectionClosed
 from django_tasks_q.events import Event
@@ -369,6 +370,26 @@ class TestTrouble:
         assert broker.counts()[0].ready == 1
         broker.close()
 
+    def test_after_a_failover_behind_one_address_connections_to_the_old_master_are_given_up(
+        self, server: PrivateRedis
+    ) -> None:
+        with PrivateRedis() as replica, TcpProxy(server.address) as proxy:
+            broker = declare(RedisBroker(url=f"redis://{proxy.host}:{proxy.port}"))
+            send(broker, "m")
+            consumer = broker.consume(WorkerInfo("w"))
+            assert [delivery.message_id for delivery in consumer.exchange([], 5).deliveries] == ["m"]
+            replica.command("REPLICAOF", "127.0.0.1", server.port)
+            until(lambda: replica.info("replication")["master_link_status"] == "up")
+            replica.command("REPLICAOF", "NO", "ONE")
+            server.command("REPLICAOF", "127.0.0.1", replica.port)
+            proxy.lead_to(replica.address)
+
+            send(broker, "n")
+
+            assert drain(consumer) == ["n"]
+            consumer.close()
+            broker.close()
+
     def test_a_busy_redis_is_a_broker_that_is_away(self, server: PrivateRedis) -> None:
         broker = on(server)
         send(broker, "m")
@@ -411,6 +432,12 @@ class TestTrouble:
                 send(broker, "m")
             assert not isinstance(error.value, BrokerConnectionError)
             broker.close()
+
+    @pytest.mark.parametrize("code", ["READONLY", "MISCONF", "NOREPLICAS"])
+    def test_what_redis_6_refuses_within_a_script_is_a_broker_that_is_away_too(self, code: str) -> None:
+        text = f"Error running script (call to f_0a1b): @user_script:9: @user_script: 9: -{code} You cannot write."
+
+        assert isinstance(refusal(redis.ResponseError(text), "host"), BrokerConnectionError)
 
     def test_a_send_to_nobody_fails_within_its_time(self) -> None:
         broker = declare(RedisBroker(url="redis://127.0.0.1:1/0"))

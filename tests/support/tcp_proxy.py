@@ -65,6 +65,10 @@ class TcpProxy(Private):
         """Reset all connections; clients can connect again at once."""
         self._order(self._reset_links)
 
+    def lead_to(self, target: tuple[str, int]) -> None:
+        """New connections go there; those that are open stay where they are."""
+        self._order(lambda: setattr(self, "_target", target))
+
     def enter(self, held: ExitStack) -> None:
         self._ring, self._bell = socket.socketpair()
         self._bell.setblocking(False)

@@ -11,7 +11,7 @@ from typing import Any
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
 from ...errors import ConnectionClosed, ConnectionFailed
-from .trouble import refusal
+from .trouble import refusal, says_replica
 
 _REST = 1.0
 """Seconds after which an idle connection is looked at before it is used: the other side may have closed it."""
@@ -50,7 +50,11 @@ class Endpoint:
         except BaseException:
             connection.disconnect()  # an answer may still be on its way, to whoever asked next
             raise
-        if len(replies) == number:
+        if any(says_replica(reply) for reply in replies):
+            # Behind its address there may be another master by now, to which only new connections lead.
+            connection.disconnect()
+            self.close()
+        elif len(replies) == number:
             self._idle.append((connection, time.monotonic()))
         return replies + replies[-1:] * (number - len(replies))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis import exceptions
 
 from ...errors import BrokerError, ConnectionFailed
@@ -29,14 +31,30 @@ _KINDS: dict[type[Exception], str] = {
 }
 
 
+_WITHIN_A_SCRIPT = re.compile(r": -([A-Z]+) ")
+"""What Redis 6 puts around the refusal of a command that a script called ends so, and with the refusal."""
+
+
 def refusal(error: Exception, address: str) -> BrokerError:
     """What a refusal of Redis means. The client library takes the code off those that it knows."""
-    text = str(error)
-    code = next((code for kind, code in _KINDS.items() if isinstance(error, kind)), text.partition(" ")[0])
-    if (code not in _PASSING and "out of memory" in text) or "'maxmemory'" in text:
-        code = "OOM"
+    text, code = str(error), _code_of(error)
     if code in _PASSING:
         return ConnectionFailed(f"Redis at {address} does not serve: {_PASSING[code]} ({text}).")
     if isinstance(error, exceptions.ConnectionError):  # a password that is wrong, too many clients
         return ConnectionFailed(f"Redis at {address} does not let us in: {text}")
     return BrokerError(f"Redis at {address}: {text}")
+
+
+def says_replica(reply: object) -> bool:
+    """Whether a reply says that the server is no master (any more)."""
+    return isinstance(reply, exceptions.RedisError) and _code_of(reply) == "READONLY"
+
+
+def _code_of(error: Exception) -> str:
+    text = str(error)
+    code = next((code for kind, code in _KINDS.items() if isinstance(error, kind)), text.partition(" ")[0])
+    if code not in _PASSING and (inner := _WITHIN_A_SCRIPT.search(text)):
+        code = inner[1]
+    if (code not in _PASSING and "out of memory" in text) or "'maxmemory'" in text:
+        code = "OOM"
+    return code
