@@ -1045,7 +1045,7 @@ def two_actors_may_not_share_a_name(stub: StubBroker, monkeypatch: pytest.Monkey
 @example("helper", "extra postgres", "extra watch", "extra redis", "extra rabbitmq", "extra all")
 def the_extras_are_declared(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     declared = importlib.metadata.metadata("django-tasks-q").get_all("Provides-Extra") or []
-    assert {"postgres", "watch", "redis", "rabbitmq", "all"} <= set(declared)
+    assert {"postgres", "watch", "redis", "hiredis", "rabbitmq", "all"} <= set(declared)
 
 
 @example("helper", "the install hint of a missing client library")
