@@ -137,6 +137,12 @@ def drain(consumer: Any, room: int = 10) -> list[str]:
             return done
 
 
+def drained(broker: RedisBroker, worker_id: str) -> list[str]:
+    """What a new worker claims and settles until there is nothing left."""
+    with closing(broker.consume(WorkerInfo(worker_id))) as consumer:
+        return drain(consumer)
+
+
 def holds(broker: RedisBroker) -> tuple[int, int, int, int]:
     """Ready, in flight, delayed, dead."""
     (counts,) = broker.counts()
@@ -263,7 +269,7 @@ class TestLostAnswers:
         claimed = broker.carry_out(sent[0])[0][-1]
 
         assert claimed == []
-        assert drain(consumer) == ["m"]
+        assert drained(broker, "other") == ["m"]
         consumer.close()
 
     def test_a_send_whose_answer_was_lost_is_made_again_and_is_no_duplicate(
@@ -279,6 +285,30 @@ class TestLostAnswers:
         assert broker.counts()[0].ready == 11
         with pytest.raises(DuplicateMessage):
             send(broker, "m3")
+
+    @pytest.mark.parametrize("arrives", [True, False])
+    def test_an_id_that_was_finished_before_is_sent_once_whether_or_not_the_first_call_arrived(
+        self, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch, arrives: bool
+    ) -> None:
+        send(broker, "m")
+        drained(broker, "w1")
+        time.sleep(0.01)  # by the server's clock the end of the first and the second sending are two times
+        ask, calls, done = Endpoint.ask, [], []
+
+        def lose_the_first(endpoint: Endpoint, packed: bytes, number: int) -> list[Any]:
+            calls.append(packed)
+            if len(calls) > 1:
+                return ask(endpoint, packed, number)
+            if arrives:
+                ask(endpoint, packed, number)
+                done.extend(drained(broker, "w2"))
+            raise ConnectionClosed("the call or its answer was lost")
+
+        monkeypatch.setattr(Endpoint, "ask", lose_the_first)
+        send(broker, "m")
+        monkeypatch.undo()
+
+        assert done + drained(broker, "w3") == ["m"]
 
 
 class TestCausing:

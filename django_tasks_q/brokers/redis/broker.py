@@ -100,18 +100,17 @@ class RedisBroker(Operating, Burials):
         if queue_name not in self._known:
             self.make_known([queue_name])
             self._known.add(queue_name)
-        if not self.clock.is_known and any(item.delay is not None or item.eta is not None for item in items):
+        if not self.clock.is_known:
             seconds, micros = self.link.command(self.keys.queues, b"TIME")
             self.clock.set(int(seconds) * 1000 + int(micros) // 1000)
-        began = clock.monotonic()
+        began, since = clock.monotonic(), self.clock.now()
         try:
             now, is_short, refused = self._store(queue_name, items, mode)
         except ConnectionClosed:
             if clock.monotonic() - began > self.send_timeout / 4000:
                 raise
             # There is time to send again. Nobody knows whether they arrived, so those that did are left out now.
-            again = [msgspec.structs.replace(item, repeat=True) for item in items]
-            now, is_short, refused = self._store(queue_name, again, mode)
+            now, is_short, refused = self._store(queue_name, items, b"repeat:%d" % since)
         self.clock.set(now)
         self.journalist.heard(queue_name, is_short == 1)
         if refused:

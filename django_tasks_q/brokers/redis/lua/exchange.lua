@@ -49,7 +49,7 @@ local standing = is_fenced and 1 or number > 0 and tonumber(known[1]) < tonumber
 -- Settle
 local at, total, accepted = 11 + #queues * 4, 0, {}
 for j, q in ipairs(queues) do
-  finish(q, at, parts[j][1], total, accepted)
+  finish(q, at, parts[j][1], total, accepted, now)
   at = at + 3 * parts[j][1]
   total = total + parts[j][1]
   for _ = 1, parts[j][2] do

@@ -3,10 +3,13 @@
 -- Two generations of at most 50,000 ids for each queue; what nobody added to for a day is forgotten.
 local MOST_LIVES, LIVES_TTL = 50000, 86400000
 
--- pairs: id, next life, id, next life, ...
-local function remember_lives(q, pairs_)
+-- pairs: id, next life, id, next life, ... Kept with when the last one ended.
+local function remember_lives(q, pairs_, now)
   if #pairs_ == 0 then
     return
+  end
+  for i = 2, #pairs_, 2 do
+    pairs_[i] = string.format('%d:%.0f', pairs_[i], now)
   end
   redis.call('HSET', q.lives, unpack(pairs_))
   redis.call('PEXPIRE', q.lives, LIVES_TTL)

@@ -10,7 +10,7 @@ end
 
 -- count ids, count fences and count events from ARGV[first] on: they are done and gone.
 -- accepted[ordinal] is set for those that were owned; ordinals begin after `before`.
-local function finish(q, first, count, before, accepted)
+local function finish(q, first, count, before, accepted, now)
   if count == 0 then
     return
   end
@@ -30,7 +30,7 @@ local function finish(q, first, count, before, accepted)
   if #gone > 0 then
     redis.call('HDEL', q.claims, unpack(gone))
     redis.call('HDEL', q.messages, unpack(gone))
-    remember_lives(q, lives)
+    remember_lives(q, lives, now)
   end
 end
 

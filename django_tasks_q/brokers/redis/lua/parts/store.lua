@@ -4,6 +4,7 @@
 --          '=' at time, epoch milliseconds; it is delayed even if that has passed, as its event says
 --          '?' the sender takes time for past; by this clock it may not be
 --   mode   'new': a known id is refused   'repeat': left out when it is or was known   'caused': left out while known
+--          'repeat:' and epoch milliseconds: as 'repeat', but what ended before then was another message
 --   event  its creation as JSON without a life, or ''
 local ITEM = 8
 local LINE = 2 ^ 45  -- places in line for each priority: 201 of them stay below 2^53
@@ -13,6 +14,12 @@ local function item_at(first)
     id = ARGV[first], priority = ARGV[first + 1], when = ARGV[first + 2], time = ARGV[first + 3],
     record = ARGV[first + 4], mode = ARGV[first + 5], payload = ARGV[first + 6], event = ARGV[first + 7],
   }
+end
+
+-- Whether a message that is sent again had arrived, when the last one of its id ended at that time.
+local function was_sent(item, ended)
+  local since = string.match(item.mode, '^repeat:?(%d*)$')
+  return since and (since == '' or tonumber(ended) >= tonumber(since))
 end
 
 -- Those that are to be stored, with their lives; or nil and the number of the first that is refused.
@@ -27,12 +34,12 @@ local function sift(q, items)
   local fresh, seen = {}, {}
   for i = 1, #items do
     local item = items[i]
-    local life = lives[i] or former[i]
+    local life, ended = string.match(lives[i] or former[i] or '', '^(%d+):(%d+)$')
     local is_known = known[i] or seen[item.id]
     if is_known and item.mode == 'new' then
       return nil, i
     end
-    if not is_known and not (life and item.mode == 'repeat') then
+    if not is_known and not (life and was_sent(item, ended)) then
       item.life = tonumber(life or 0)
       fresh[#fresh + 1] = item
       seen[item.id] = true
