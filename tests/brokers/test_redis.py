@@ -311,6 +311,27 @@ class TestLostAnswers:
         assert done + drained(broker, "w3") == ["m"]
 
 
+class TestBigMessages:
+    @pytest.mark.parametrize("delay", [0, 1])
+    def test_one_exchange_promotes_and_claims_only_so_many_megabytes(self, server: PrivateRedis, delay: int) -> None:
+        broker = on(server)
+        names = [f"m{number}" for number in range(60)]
+        for name in names:
+            broker.enqueue(Message("q", "work", ("x" * 900_000,), {}, {"delay": delay} if delay else {}, name))
+        time.sleep(0.01)  # what is delayed is due
+
+        consumer = broker.consume(WorkerInfo("w"))
+        taken = [delivery.message_id for delivery in consumer.exchange([], 60).deliveries]
+
+        assert 0 < len(taken) <= 20
+        assert holds(broker) == (60 - len(taken), len(taken), 0, 0) or delay
+        while len(taken) < 60:
+            taken += [delivery.message_id for delivery in consumer.exchange([], 60 - len(taken)).deliveries]
+        assert taken == names
+        consumer.close()
+        broker.close()
+
+
 class TestCausing:
     def test_a_message_may_cause_more_than_lua_can_unpack(self, broker: RedisBroker) -> None:
         send(broker, "m")

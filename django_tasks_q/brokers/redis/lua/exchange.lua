@@ -96,7 +96,7 @@ for j, q in ipairs(queues) do
 end
 
 -- Promote and claim: each queue its share, then whoever has more than that what is left.
-local claimed, left, line = {}, is_fenced and 0 or room, ARGV[6] == '1' and 'suspects' or 'ready'
+local claimed, left, line = {bytes = 0}, is_fenced and 0 or room, ARGV[6] == '1' and 'suspects' or 'ready'
 for j, q in ipairs(queues) do
   local most = math.min(shares[j], left)
   if asked[j] then

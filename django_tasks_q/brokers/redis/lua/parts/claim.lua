@@ -1,5 +1,5 @@
 -- Take up to `most` messages of one line for `worker`, appending {queue number, id, entry} to `claimed`.
-local function claim(q, number, line, most, worker, claimed)
+local function claim_some(q, number, line, most, worker, claimed)
   local popped = redis.call('ZPOPMIN', line, most)
   if #popped == 0 then
     return 0
@@ -16,7 +16,18 @@ local function claim(q, number, line, most, worker, claimed)
     fences[2 * i] = life .. ':' .. (claims + 1) .. ':' .. worker .. '|'
     local at = #claimed
     claimed[at + 1], claimed[at + 2], claimed[at + 3] = number, ids[i], entries[i]
+    claimed.bytes = claimed.bytes + #entries[i]
   end
   redis.call('HSET', q.claims, unpack(fences))
   return #ids
+end
+
+-- The same until `claimed` has enough bytes; what is left is for the next exchange. How many there were.
+local function claim(q, number, line, most, worker, claimed)
+  local taken, some = 0, nil
+  while taken < most and some ~= 0 and claimed.bytes < ENOUGH_BYTES do
+    some = claim_some(q, number, line, math.min(most - taken, MESSAGES_AT_A_TIME), worker, claimed)
+    taken = taken + some
+  end
+  return taken
 end

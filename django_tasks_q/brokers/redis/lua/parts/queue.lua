@@ -24,6 +24,9 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000), time[1] * 1000000 + time[2]
 end
 
+-- Megabytes are slow in Lua: whoever reads messages reads so many at a time, and stops after so many bytes.
+local MESSAGES_AT_A_TIME, ENOUGH_BYTES = 20, 4000000
+
 -- Lua hands on some thousands of values at a time, and a script may get more; pairs stay together.
 local AT_A_TIME = 2000
 
