@@ -947,6 +947,18 @@ class TestJournal:
         assert second.gap is not None and second.gap.dropped == 1
         assert broker.journal.read("q", 100).gap == second.gap
 
+    def test_any_number_of_entries_that_are_no_events_is_read_over(self, broker: RedisBroker) -> None:
+        journal, fill = broker.keys.named("q", "journal"), broker.keys.named("q", "fill")
+        with closing(redis.Redis.from_url(URL)) as client, client.pipeline() as pipeline:
+            for _ in range(1_200):
+                pipeline.xadd(journal, {"e": b"no event"})
+            pipeline.hset(fill, mapping={"events": 1_200, "bytes": 9_600})
+            pipeline.execute()
+        send(broker, "m")
+
+        assert [event.message_id for event in told(broker)] == ["m"]
+        assert broker.journal.backlog("q").gap.dropped == 1_200
+
     def test_the_backlog_tells_how_much_waits_and_for_how_long(self, broker: RedisBroker) -> None:
         send(broker, "m1", "m2")
         until(lambda: broker.journal.backlog("q").lag_ms >= 20)

@@ -34,6 +34,12 @@ class RedisJournal(Journal):
         return [name for name, (events, _, _, dropped, *_) in zip(names, rows, strict=True) if events or dropped]
 
     def read(self, partition: str, limit: int) -> Stretch:
+        while (stretch := self._read(partition, limit)) is None:
+            pass
+        return stretch
+
+    def _read(self, partition: str, limit: int) -> Stretch | None:
+        """None when the oldest entry has turned into a gap."""
         gap = self.backlog(partition).gap
         events: list[Event] = []
         ids: list[bytes] = []
@@ -43,7 +49,7 @@ class RedisJournal(Journal):
                 break
             if bad:
                 self._store.call_on("spoil", partition, entry, *(b"%d" % position for position in bad))
-                return self.read(partition, limit)
+                return None
             events += found
             ids.append(entry)
             if len(events) >= limit or len(ids) >= _MOST_ENTRIES:
