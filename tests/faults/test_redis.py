@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -30,13 +31,14 @@ from tests.support.producer import Producer
 from tests.support.redis_brokers import URL, cluster_url, open_broker, servers
 from tests.support.runworkers import KEEPER, Tree, Trees
 from tests.support.stores import Store
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import Direction, TcpProxy
 from tests.support.waiting import until
 from tests.support.worlds import World
 
 pytestmark = [pytest.mark.lifecycle, pytest.mark.timeout(90)]
 
-SEED = 0
+SEED = int(os.environ.get("DTQ_NEMESIS_SEED", 1983))
+STRIKES = 10
 LEASE = 2_000
 PATIENT = 1_000
 """Milliseconds after which senders and workers of these tests give up on one call."""
@@ -358,6 +360,56 @@ def test_forgotten_scripts_and_closed_connections_cost_nothing(
     print(f"{len(producer.acknowledged)} acknowledged, {len(producer.refusals)} refused, {again} ran twice")
 
 
+@pytest.mark.slow
+def test_whatever_happens_to_redis_and_to_the_way_there_every_message_runs_once(
+    server: PrivateRedis, store: Store, trees: Trees, ledger: Ledger
+) -> None:
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    with TcpProxy(server.address) as proxy, world_on(f"redis://{proxy.host}:{proxy.port}/0", store) as world:
+        # Given a tree with a backlog, and somebody who goes on sending
+        backlog = world.send(short() for _ in range(500))
+        tree = start(trees, world)
+
+        # When one thing after another happens
+        with Producer(world.broker, short) as producer:
+            struck = Counter(_strike(chance, server, proxy) for _ in range(STRIKES))
+            known = len(producer.acknowledged)
+            until(lambda: len(producer.acknowledged) > known + 30, 10, tree.story)
+
+        # Then it is as if nothing had
+        again = finish(world, tree, ledger, [*backlog, *producer.acknowledged])
+        assert again == 0
+        assert producer.longest_refusal < 1.5 * PATIENT / 1000
+        print(f"{dict(struck)}; {len(producer.acknowledged)} acknowledged, {len(producer.refusals)} refused")
+
+
+def _strike(chance: random.Random, server: PrivateRedis, proxy: TcpProxy) -> str:
+    """One fault by chance, after a moment of peace; those that last are over at the end. Returns its name."""
+    deeds: dict[str, tuple[Callable[[], object], Callable[[], object] | None]] = {
+        "kill": (server.kill, server.start),
+        "suspend": (server.suspend, server.resume),
+        "cut": (proxy.cut, proxy.restore),
+        "hold": (proxy.hold, proxy.restore),
+        "hold one way": (lambda: proxy.hold(chance.choice(list(Direction))), proxy.restore),
+        "reset": (proxy.reset_connections, None),
+        "forget scripts": (lambda: server.command("SCRIPT", "FLUSH"), None),
+    }
+    name = chance.choice(list(deeds))
+    begin, end = deeds[name]
+    _let_pass(chance.uniform(0.1, 0.5))
+    begin()
+    if end is not None:
+        _let_pass(chance.uniform(0, 1.5 * PATIENT / 1000))
+        end()
+    return name
+
+
+def _let_pass(seconds: float) -> None:
+    over = time.monotonic() + seconds
+    until(lambda: time.monotonic() >= over)
+
+
 def connected_normally(server: PrivateRedis) -> list[Any]:
     """Clients that the server lost sight of, or would for being idle: all but who waits, and who asks this."""
     with server.client() as client:
@@ -437,8 +489,7 @@ def commands_within(server: PrivateRedis, seconds: float) -> list[int]:
     end = f"end-{os.getpid()}"
     ports = []
     with server.client() as client, client.monitor() as monitor:
-        later = time.monotonic() + seconds
-        until(lambda: time.monotonic() >= later, seconds + 1)
+        _let_pass(seconds)
         server.command("ECHO", end)
         while end not in (heard := monitor.next_command())["command"]:
             if heard["client_type"] != "lua":
