@@ -41,12 +41,20 @@ class Keeper:
     What needs a database besides the broker runs in threads: nobody's lease waits for that.
 
     Parameters:
+        name: under which it leads the services. Its successor has the same, and so goes on at once where it was killed.
         shutdown_timeout: seconds.
         queues: what the workers were told to work on; empty for everything.
     """
 
     def __init__(
-        self, broker: Broker, board: Board, channel: Channel, *, shutdown_timeout: float, queues: Sequence[str] = ()
+        self,
+        broker: Broker,
+        board: Board,
+        channel: Channel,
+        name: str = "",
+        *,
+        shutdown_timeout: float,
+        queues: Sequence[str] = (),
     ) -> None:
         self._broker = broker
         self._board = board
@@ -55,7 +63,7 @@ class Keeper:
         self._judge = make_judge(broker)
         self._rescuer = Rescuer(broker, self._judge, lambda: channel.send(kind="suspects"), self._announce_burial)
         self._services: list[Service] = [Leases(broker, board), self._rescuer]
-        self._others = ServiceThreads(make_services(broker, board, queues))
+        self._others = ServiceThreads(make_services(broker, board, queues, name))
         self._graves: list[dict[str, Any]] = []
         self._stopping = False
 

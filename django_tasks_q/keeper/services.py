@@ -29,17 +29,20 @@ logger = get_logger(__name__)
 _LONGEST_WAIT = 5.0
 
 
-def make_services(broker: Broker, board: Iterable[Region] = (), queues: Sequence[str] = ()) -> list[Service]:
+def make_services(
+    broker: Broker, board: Iterable[Region] = (), queues: Sequence[str] = (), owner: str = ""
+) -> list[Service]:
     """The services of ``broker``. The stub is for tests and writes to no database: only leases are looked after.
 
     Parameters:
         board: the workers to tell about, those of this keeper.
         queues: what they were told to work on; empty for everything.
+        owner: of the leases of those that need one; one of its own when not given.
     """
     mutexes = Mutexes(board)
     if isinstance(broker, StubBroker):
         return [mutexes]
-    owner = new_worker_id()
+    owner = owner or new_worker_id()
     database = Database(records_database.alias(broker))
     return [
         mutexes,

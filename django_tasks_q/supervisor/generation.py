@@ -58,6 +58,7 @@ class Generation:
         self._board = self._launcher.board
         self._children: dict[int, Child] = {}
         self._graves: list[Note] = []
+        self._keeper_name = new_worker_id()
         self._keeper_pid = 0
         self._keeper: Channel | None = None
         self._keeper_starts_at = self._keeper_born = 0.0
@@ -225,7 +226,7 @@ class Generation:
         ours, theirs = Channel.pair()
         self._keeper = ours
         self._keeper_born = clock.monotonic()
-        self._keeper_pid = self._launcher.keeper(theirs, self._life_reader)
+        self._keeper_pid = self._launcher.keeper(theirs, self._life_reader, self._keeper_name)
         theirs.close()
         self._selector.register(ours, selectors.EVENT_READ)
         for grave in self._graves:

@@ -27,7 +27,10 @@ ENVIRONMENT = "DJANGO_TASKS_Q_ROLE"
 
 
 class Role(msgspec.Struct, frozen=True):
-    """One process of a generation; descriptors are inherited. ``region`` None: the keeper."""
+    """One process of a generation; descriptors are inherited. ``region`` None: the keeper.
+
+    ``name``: the worker's id, or under which the keeper leads the services.
+    """
 
     workers: int
     slots: int
@@ -35,7 +38,7 @@ class Role(msgspec.Struct, frozen=True):
     life: int
     channel: int | None = None
     region: int | None = None
-    worker_id: str = ""
+    name: str = ""
     quarantine: bool = False
 
 
@@ -48,7 +51,7 @@ class Launcher(ABC):
     def worker(self, region: Region, worker_id: str, life: int, *, quarantine: bool) -> int: ...
 
     @abstractmethod
-    def keeper(self, channel: Channel, life: int) -> int: ...
+    def keeper(self, channel: Channel, life: int, name: str) -> int: ...
 
 
 class Forking(Launcher):
@@ -72,8 +75,8 @@ class Forking(Launcher):
 
         return self._fork(run)
 
-    def keeper(self, channel: Channel, life: int) -> int:
-        return self._fork(lambda: _keep(self._options, self.board, channel))
+    def keeper(self, channel: Channel, life: int, name: str) -> int:
+        return self._fork(lambda: _keep(self._options, self.board, channel, name))
 
     def _fork(self, run: Callable[[], int]) -> int:
         self._prepare()
@@ -109,10 +112,10 @@ class Spawning(Launcher):
 
     def worker(self, region: Region, worker_id: str, life: int, *, quarantine: bool) -> int:
         index = self.board.regions.index(region)
-        return self._spawn(self._role(life, region=index, worker_id=worker_id, quarantine=quarantine))
+        return self._spawn(self._role(life, region=index, name=worker_id, quarantine=quarantine))
 
-    def keeper(self, channel: Channel, life: int) -> int:
-        return self._spawn(self._role(life, channel=channel.fileno()))
+    def keeper(self, channel: Channel, life: int, name: str) -> int:
+        return self._spawn(self._role(life, channel=channel.fileno(), name=name))
 
     def _role(
         self,
@@ -120,11 +123,11 @@ class Spawning(Launcher):
         *,
         channel: int | None = None,
         region: int | None = None,
-        worker_id: str = "",
+        name: str,
         quarantine: bool = False,
     ) -> Role:
         board = self._file.fileno()
-        return Role(self._regions, self._options.threads, board, life, channel, region, worker_id, quarantine)
+        return Role(self._regions, self._options.threads, board, life, channel, region, name, quarantine)
 
     def _spawn(self, role: Role) -> int:
         inherited = [role.board, role.life, *([] if role.channel is None else [role.channel])]
@@ -142,16 +145,16 @@ def run_role(options: Options, role: Role) -> int:
     """In a fresh interpreter: be what the generation wants. Returns an exit code."""
     board = Board(role.workers, role.slots, role.board)
     if role.channel is not None:
-        return _keep(options, board, Channel.from_descriptor(role.channel))
+        return _keep(options, board, Channel.from_descriptor(role.channel), role.name)
     assert role.region is not None
     region = board.regions[role.region]
     region.set_pid(os.getpid())
-    return run_worker_process(options, region, role.worker_id, role.life, quarantine=role.quarantine)
+    return run_worker_process(options, region, role.name, role.life, quarantine=role.quarantine)
 
 
-def _keep(options: Options, board: Board, channel: Channel) -> int:
+def _keep(options: Options, board: Board, channel: Channel, name: str) -> int:
     timeout = options.shutdown_timeout / 1000
-    return Keeper(get_broker(), board, channel, shutdown_timeout=timeout, queues=list(options.queues)).run()
+    return Keeper(get_broker(), board, channel, name, shutdown_timeout=timeout, queues=list(options.queues)).run()
 
 
 def _flush_output() -> None:

@@ -61,6 +61,8 @@ class Queries(ABC):
         m = self.mark = self.words.mark
         self.now = self.words.now_ms
         self.select_now = f"SELECT {self.now}"
+        # Asked for once: compared with a clock that runs, PostgreSQL would walk all that is delayed.
+        now_once = f"({self.select_now})"
         self.register = (
             f"{self.words.insert_new} {WORKERS} (worker_id, expires_at) VALUES ({m}, {self.now} + {m})"
             f"{self.words.if_new}"
@@ -73,10 +75,10 @@ class Queries(ABC):
         )
         self.owned = f"SELECT {DELIVERY}, started_at FROM {QUEUE} WHERE place = 2 AND owner = {m}"
         self.next_due = f"SELECT MIN(due_at) - {self.now} FROM {QUEUE} WHERE place = 1"
-        self.has_due = f"SELECT EXISTS(SELECT 1 FROM {QUEUE} WHERE place = 1 AND due_at <= {self.now})"
+        self.has_due = f"SELECT EXISTS(SELECT 1 FROM {QUEUE} WHERE place = 1 AND due_at <= {now_once})"
         self.promote = self._change(
             f"UPDATE {QUEUE} SET place = 0, enqueued_at = {self.now}",
-            f"place = 1 AND due_at <= {self.now} ORDER BY due_at LIMIT {m}",
+            f"place = 1 AND due_at <= {now_once} ORDER BY due_at LIMIT {m}",
             "place = 1",
         )
         self.start = (
@@ -90,7 +92,7 @@ class Queries(ABC):
         self.expire = self._change(
             f"DELETE FROM {QUEUE}",
             # All that are not dead have 0, and an index on the time alone may have them too.
-            f"place = 3 AND died_at > 0 AND died_at < {self.now} - {m} ORDER BY died_at LIMIT {m}",
+            f"place = 3 AND died_at > 0 AND died_at < {now_once} - {m} ORDER BY died_at LIMIT {m}",
             "place = 3",
         )
         """Dead letters that are too old. Parameters: their time to live in milliseconds, how many at most."""
