@@ -37,7 +37,7 @@ def in_session(session: int) -> list[Process]:
 def roles(processes: Iterable[Process], supervisor: int) -> dict[int, str]:
     """What each process is for, by where it stands in the tree and how many threads it has.
 
-    A generation has children; its keeper has two threads at most, a worker that has booted has several.
+    A generation has children; its keeper has three threads at most, a worker that has booted has more.
     """
     known = list(processes)
     parents = {process.parent for process in known}
@@ -63,7 +63,7 @@ def _role(process: Process, supervisor: int, generations: set[int]) -> str:
         return GENERATION
     if process.parent not in generations:
         return HELPER
-    if process.threads <= 2:
+    if process.threads <= 3:
         return KEEPER
     return QUARANTINE if process.threads == _QUARANTINE_THREADS else WORKER
 
