@@ -85,6 +85,7 @@ class Exchange(msgspec.Struct, frozen=True):
     ``refused``: handles of settlements that came too late, another worker owns the message now.
     ``unsettled``: handles whose settlement the broker has not confirmed yet; they are handed over again.
     ``fenced``: this worker was declared dead and must stop itself.
+    ``is_expecting``: messages may be on their way to this worker, so that none does not mean that there is none.
     ``control_version``: rises when a pause or revocation was written; None where the broker does not carry it.
     """
 
@@ -92,6 +93,7 @@ class Exchange(msgspec.Struct, frozen=True):
     refused: frozenset[Any] = frozenset()
     unsettled: frozenset[Any] = frozenset()
     fenced: bool = False
+    is_expecting: bool = False
     control_version: int | None = None
 
 

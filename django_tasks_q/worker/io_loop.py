@@ -69,6 +69,7 @@ class ConsumerThread(Thread):
         self._has_rested = False
         self._empty_handed = 0
         self.dry = False
+        self.is_expecting = False
         self.processed = 0
         self.failed = 0
         self.connected = Event()
@@ -208,6 +209,7 @@ class ConsumerThread(Thread):
     def _hand_out(self, exchange: Exchange, room: int) -> None:
         if room > 0:
             self.dry, self._has_rested = self._has_asked_all_in_vain(exchange), False
+            self.is_expecting = exchange.is_expecting
         if exchange.deliveries:
             self._fetched_at = clock.monotonic()
         for delivery in exchange.deliveries:

@@ -154,8 +154,9 @@ class Worker:
 
     @property
     def exhausted(self) -> bool:
-        """The broker had nothing for this worker when last asked, and nothing is running here."""
-        return self.consumer.dry and self.work_queue.empty() and not any_busy(self.slots) and self.consumer.idle
+        """The broker had nothing for this worker when last asked, nor on its way, and nothing is running here."""
+        has_nothing = self.consumer.dry and not self.consumer.is_expecting
+        return has_nothing and self.work_queue.empty() and not any_busy(self.slots) and self.consumer.idle
 
     def _be_forfeit(self) -> None:
         self.forfeit = True

@@ -85,7 +85,8 @@ class RabbitmqConsumer(Consumer):
         open_handles = self._settle([*mine, *self._verdicts], events)
         self._verdicts = [verdict for verdict in self._verdicts if verdict.settlement.delivery.handle in open_handles]
         unsettled = frozenset(handle for handle in held if handle in open_handles)
-        return Exchange(self._hand_out(room), refused, unsettled)
+        is_expecting = self._intake.is_expecting or bool(self._verdicts)
+        return Exchange(self._hand_out(room), refused, unsettled, is_expecting=is_expecting)
 
     def _hand_out(self, room: int) -> list[Delivery]:
         if room <= 0:

@@ -67,6 +67,8 @@ class Intake:
         self._suspended: deque[tuple[float, Held]] = deque()
         self._familiar: dict[str, int] = {}
         self._consumed: dict[str, str] = {}
+        self._searches = 0
+        self._began_at = clock.monotonic()
         self._connection = broker.connect(f"worker {worker.worker_id}")
         try:
             self._channel = self._connection.open_channel()
@@ -149,6 +151,7 @@ class Intake:
     def _search(self, held: Held) -> None:
         def answer(notes: list[NoteOfLoss]) -> None:
             fresh = {n.casualty.number: n for n in notes if n.casualty.number > held.envelope.number}
+            self._searches -= 1
             if not self.is_open:
                 return  # it ended the search; the message comes again
             held.has_notes = bool(notes)
@@ -158,7 +161,14 @@ class Intake:
             else:
                 self.line_up(held)
 
+        self._searches += 1
         Search(self._connection, self._broker.topology.notes(held.envelope.message_id), answer)
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether it is not known yet what some messages are that arrived, or the first ones may be on their way."""
+        is_young = clock.monotonic() - self._began_at < GRACE
+        return is_young or bool(self._searches or self._suspended or self.found)
 
     # Answers
 
