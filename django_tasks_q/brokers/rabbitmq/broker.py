@@ -274,7 +274,8 @@ class RabbitmqBroker(Broker):
 
         Whoever gets such a message next counts the loss. Returns the number of casualties, all that is known.
         """
-        items = [notes.as_item(self.topology, notes.NoteOfLoss(casualty, worker_id)) for casualty in casualties]
+        now = clock.wall_ms()
+        items = [notes.as_item(self.topology, notes.NoteOfLoss(casualty, worker_id, now)) for casualty in casualties]
         if items:
             self.publisher.send(items)
         return len(items)

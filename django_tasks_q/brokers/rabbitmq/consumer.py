@@ -158,16 +158,16 @@ class RabbitmqConsumer(Consumer):
 
     def _judge_lost(self, lost: Found) -> None:
         """What becomes of a message whose worker died while it ran: told as if the keeper had settled it."""
-        held, now = lost.held, clock.wall_ms()
+        held = lost.held
         for note in lost.notes:
             held.before = max(held.before, note.casualty.number - held.envelope.number)
             then = held.as_given(note.casualty.number)
             outcome = self._judge(then, note.casualty)
-            settlement = changes.buried(then, note.casualty, outcome, now)
+            settlement = changes.buried(then, note.casualty, outcome, note.at)
             if not isinstance(outcome, Requeue) or (outcome.suspect and not self._worker.suspects):
                 self._verdicts.append(Verdict(settlement, note.worker_id, note.casualty.kind))
                 return
-            self._unsaid.append(changes.settled(settlement, note.worker_id, now, note.casualty.kind))
+            self._unsaid.append(changes.settled(settlement, note.worker_id, note.at, note.casualty.kind))
             held.lost += outcome.lost
         self._intake.line_up(held)
 

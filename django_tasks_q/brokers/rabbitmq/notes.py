@@ -19,10 +19,14 @@ from .topology import Topology
 
 
 class NoteOfLoss(msgspec.Struct, frozen=True):
-    """A delivery that was running when ``worker_id`` died."""
+    """A delivery that was running when ``worker_id`` died; ``at``: when that was heard of, in epoch milliseconds.
+
+    Whoever tells of the loss, and however often, tells of the same moment.
+    """
 
     casualty: Casualty
     worker_id: str
+    at: int
 
 
 _decoder = msgspec.json.Decoder(NoteOfLoss)
