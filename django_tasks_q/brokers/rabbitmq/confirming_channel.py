@@ -28,6 +28,9 @@ class ConfirmingChannel:
         self._returned: list[Item] = []
         self.has_answered = False
         """Whether RabbitMQ has confirmed anything since this was last set to False."""
+        self.has_refused = False
+        """Whether it refused a message. It may go on doing so on this channel: one that was opened while the leader of
+        a quorum queue was lost asks for it where it was."""
 
     @property
     def is_open(self) -> bool:
@@ -86,6 +89,7 @@ class ConfirmingChannel:
 
     def _resolve(self, item: Item, is_refused: bool) -> None:
         if is_refused:
+            self.has_refused = True
             item.error = BrokerConnectionError(f"RabbitMQ could not take a message for {item.routing_key}.")
         elif item.is_returned:
             self._returned.append(item)

@@ -177,7 +177,7 @@ class Publisher:
     def _open(self) -> tuple[Connection, ConfirmingChannel]:
         if self._connection is not None and self._channel is not None:
             self._connection.breathe()  # what happened while it was idle
-            if self._channel.is_open:
+            if self._channel.is_open and not self._channel.has_refused:
                 return self._connection, self._channel
             self.disconnect()
         connection = self._broker.connect("sends")
