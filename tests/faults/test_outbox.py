@@ -21,7 +21,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.lifecycle
 
-BROKERS = ["database", "redis"]
+BROKERS = ["database", "redis", "rabbitmq"]
 """Kinds as ``open_elsewhere`` knows them."""
 
 SENDERS = 100

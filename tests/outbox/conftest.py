@@ -13,7 +13,7 @@ from django_tasks_q.waiting import DatabaseOutbox
 from tests.outbox.place import Place
 from tests.support.brokers import open_broker
 
-BROKERS = ["database", "journal", "room-default", "redis"]
+BROKERS = ["database", "journal", "room-default", "redis", "rabbitmq"]
 """Kinds as ``open_broker`` knows them; ``database`` is in the database that the transactions are not in."""
 
 

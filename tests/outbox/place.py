@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
     def claim(self, number: int) -> list[Delivery]:
         """So many messages, for a look; then they are ready again."""
-        with self._worker() as consumer:
+        with self._worker(number) as consumer:
             return _take(consumer, number)
 
     def finish(self, message_id: str) -> None:
@@ -57,8 +57,8 @@ class Place(NamedTuple):
             assert not consumer.exchange([Settlement(delivery, DONE)], 0).refused
 
     @contextmanager
-    def _worker(self) -> Iterator[Consumer]:
-        consumer = self.broker.consume(WorkerInfo("looker", {"default": 1}))
+    def _worker(self, threads: int = 1) -> Iterator[Consumer]:
+        consumer = self.broker.consume(WorkerInfo("looker", {"default": 1}, threads))
         try:
             yield consumer
         finally:
