@@ -23,7 +23,9 @@ def found(filter: Filter) -> list[str]:
 
 
 def test_a_filter_finds_what_fits_newest_first(broker: DatabaseBroker) -> None:
-    dead = sorted(bury(broker, orders(broker, 1, 2)))  # by time, as their ids are
+    sent = orders(broker, 1, 2)
+    bury(broker, sent)
+    dead = [message.message_id for message in sorted(sent, key=lambda m: (m.message_timestamp, m.message_id))]
     waiting = [message.message_id for message in broker.enqueue_many([broker.actors["mail"].message("a@b.c")])]
 
     assert found(Filter()) == [*waiting, dead[1], dead[0]]

@@ -713,6 +713,8 @@ def test_a_broker_beside_everything_else_needs_no_connect_timeout(monkeypatch: p
     set_broker(DatabaseBroker(using="elsewhere"))
 
     assert checks.check_engines(None) == []
+    if hasattr(connections._connections, "elsewhere"):  # type: ignore[attr-defined]
+        del connections["elsewhere"]
 
 
 # Deployment
