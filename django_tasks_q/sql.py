@@ -27,6 +27,8 @@ from .errors import BrokerConnectionError, BrokerNotReady
 
 Row = tuple[Any, ...]
 
+_POSTGRESQL_BEGIN = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'"
+
 
 class Database:
     """One alias of ``DATABASES``. Each thread has its own connection, as everywhere in Django.
@@ -124,16 +126,26 @@ class Database:
         """The engine's own transaction, on a connection that only the engine uses.
 
         SQLite's takes the write lock at once: deferred, it could not be upgraded while somebody else writes, whatever
-        the time-out.
+        the time-out. PostgreSQL ends one in which nothing happens for seconds: the other side may be a host that was
+        cut off, and while its locks are held nobody can give back what it had claimed.
         """
         self.own()
-        self._run("BEGIN IMMEDIATE" if self.vendor == "sqlite" else "BEGIN", ())
+        self._begin()
         try:
             yield
             self._run("COMMIT", ())
         except BaseException:
             self._rollback()
             raise
+
+    def _begin(self) -> None:
+        if self.vendor == "postgresql":
+            with self.errors(), self._cursor() as cursor:
+                if self.watch is not None:
+                    self.watch(_POSTGRESQL_BEGIN)
+                cursor.execute(_POSTGRESQL_BEGIN)  # two statements in one round trip, which cannot be prepared
+        else:
+            self._run("BEGIN IMMEDIATE" if self.vendor == "sqlite" else "BEGIN", ())
 
     def _rollback(self) -> None:
         if self.connection.connection is None:
@@ -179,7 +191,7 @@ class Database:
                 ) from error
             if isinstance(error, ProgrammingError) and "closed" not in str(error):
                 raise
-            if isinstance(error, InternalError) and not _is_read_only(error):
+            if isinstance(error, InternalError) and not (_is_read_only(error) or _is_closed(self.connection, error)):
                 raise
             self._forget_what_is_lost(error)
             raise BrokerConnectionError(f"Database {self.alias!r}: {str(error).strip()}") from error

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from testproject import misbehave
 from tests.support.ledger import Fault, Faults, Ledger, check, drain
 from tests.support.runworkers import Trees
-from tests.support.stores import POSTGRES_URL, PostgreSQLStore, SQLiteStore, Store
+from tests.support.stores import LEASES, POSTGRES_URL, PostgreSQLStore, SQLiteStore, Store
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.lifecycle
@@ -132,6 +134,51 @@ def test_a_database_that_takes_no_connections_for_a_while_is_waited_for(
     drain(store, 30, tree.story)
     assert tree.stop() == 0
     check(ledger, sent, store, Faults(0, [Fault("away", frozenset(), before, came_back)]))
+
+
+@pytest.mark.parametrize("vendor", ["postgresql"], indirect=True)
+def test_a_host_that_is_cut_off_in_the_middle_of_a_settlement_keeps_nobody_waiting(
+    store: Store, trees: Trees, ledger: Ledger
+) -> None:
+    # Given two hosts at work
+    assert isinstance(store, PostgreSQLStore)
+    server = urlsplit(store.url)
+    with TcpProxy((server.hostname or "", server.port or 5432)) as network:
+        there = server._replace(netloc=f"{server.username}@{network.host}:{network.port}").geturl()
+        near = trees.start("-p", "1", "-t", "4", settings={"LEASE": LEASE})
+        far = trees.start("-p", "2", "-t", "8", settings={"LEASE": LEASE}, variables={"DATABASE_URL": there})
+        sent = store.send(misbehave.sleep.message(0.02) for _ in range(1000))
+        until(lambda: len(ledger.completed()) >= 50, 20, far.story)
+
+        # When one of them is cut off while a transaction of its holds locks
+        before = time.monotonic()
+        until(lambda: _is_cut_in_a_transaction(network, store), 20)
+        cut, lost = time.monotonic(), far.workers
+
+        # Then the server ends that transaction, and the other host does the rest
+        until(lambda: ledger.completed() == set(sent) and store.unfinished() == 0, 25, near.story)
+        print(f"all done {time.monotonic() - cut:.1f} s after the cut")
+        network.restore()
+        until(lambda: not set(lost) & set(far.workers), 15, far.story)
+        healed = time.monotonic()
+    assert near.stop() == 0
+    far.kill_everything()
+    store.rows(f"DELETE FROM {LEASES}")  # of workers that have started anew since
+    check(ledger, sent, store, Faults(0, [Fault("cut off", frozenset(lost), before, healed, is_stop=True)]))
+
+
+def _is_cut_in_a_transaction(network: TcpProxy, store: PostgreSQLStore) -> bool:
+    """Hold everything back, and let go again unless a transaction has begun to lock rows and cannot go on."""
+    waiting = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = ? AND state = 'idle in transaction' AND query !~ '^BEGIN'"
+    )
+    network.hold()
+    time.sleep(0.1)  # longer than any transaction of these waits for its worker
+    if store.rows(waiting, [store.name]):
+        return True
+    network.restore()
+    time.sleep(0.02)
+    return False
 
 
 @pytest.mark.parametrize("vendor", ["postgresql"], indirect=True)
