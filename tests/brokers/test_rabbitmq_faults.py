@@ -287,7 +287,7 @@ class TestSending:
     ) -> None:
         made: list[Connection] = []
         connect = broker.connect
-        monkeypatch.setattr(broker, "connect", lambda purpose: made.append(connect(purpose)) or made[-1])
+        monkeypatch.setattr(broker, "connect", lambda *a, **k: made.append(connect(*a, **k)) or made[-1])
         with Worker(broker) as worker, ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda number: broker.enqueue(message(f"m{number}")), range(50)))
             for _ in range(50):
@@ -298,7 +298,7 @@ class TestSending:
             broker.has_suspects()
             assert len(made) == 3  # and one for who looks, which workers do not
 
-    def test_no_heartbeat_is_exchanged_because_the_kernel_answers(self, broker: RabbitmqBroker) -> None:
+    def test_a_connection_that_only_sends_has_no_heartbeat(self, broker: RabbitmqBroker) -> None:
         with broker.publisher.connected() as connection:
             assert connection.params.heartbeat == 0
             assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

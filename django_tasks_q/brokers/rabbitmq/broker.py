@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable, Sequence
+from copy import copy
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
@@ -26,7 +27,7 @@ from ...errors import (
 )
 from ...events import Event
 from ...waiting_room import Kept, Waiting, get_waiting_room
-from . import headers, notes, topology
+from . import headers, heartbeats, notes, topology
 from .connection import Connection
 from .consumer import RabbitmqConsumer
 from .journal import RabbitmqJournal
@@ -159,16 +160,26 @@ class RabbitmqBroker(Broker):
     def journal(self) -> RabbitmqJournal:
         return self._mine.journal
 
-    def connect(self, purpose: str) -> Connection:
-        """A new connection to one of the nodes, within ``send_timeout``. Raises ConnectionFailed."""
+    def connect(self, purpose: str, *, holds: bool = False) -> Connection:
+        """A new connection to one of the nodes, within ``send_timeout``. Raises ConnectionFailed.
+
+        ``holds``: messages, which others must have within a lease when this process is cut off.
+        """
         seconds = self.send_timeout / 1000 / len(self._addresses)
         error = ConnectionFailed()
         for parameters in random.sample(self._addresses, len(self._addresses)):
+            if holds:
+                parameters = self._with_heartbeat(parameters)
             try:
                 return Connection(parameters, seconds, f"{self.topology.namespace} {purpose}, process {os.getpid()}")
             except ConnectionFailed as failure:
                 error = failure
         raise error
+
+    def _with_heartbeat(self, parameters: Parameters) -> Parameters:
+        beating = copy(parameters)
+        beating.heartbeat = heartbeats.seconds(self.lease, alone=parameters.ssl_options is not None)
+        return beating
 
     def register(self, consumer: RabbitmqConsumer) -> None:
         """Count what this consumer holds."""
@@ -267,7 +278,8 @@ class RabbitmqBroker(Broker):
         return RabbitmqConsumer(self, worker)
 
     def renew(self, worker_ids: Sequence[str]) -> None:
-        """Nothing to do: a worker's connection is its lease, and the kernel's keepalive renews it."""
+        """A worker's connection is its lease, and its pulse renews it; here the keeper shows that it lives itself."""
+        self._mine.reader.breathe()
 
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
         """Leave a note for each message that was running. RabbitMQ has given back everything when the worker died.

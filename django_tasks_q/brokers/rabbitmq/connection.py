@@ -2,7 +2,7 @@
 
 pika's own adapters bring a loop, timers and a thread that resolves names. Here the caller's thread writes, waits and
 reads, which needs no other thread (a web server may have none), costs less, and lets several publishes share one wait.
-No heartbeat is ever exchanged: the kernel's keepalive answers for a process whose threads hold the GIL.
+The kernel's keepalive watches all connections. Those that hold messages are watched by both sides, by heartbeats.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pika import exceptions
 
 from ... import clock
 from ...errors import BrokerConnectionError, ConnectionClosed, ConnectionFailed
+from . import heartbeats
+from .pulse import Pulse
 
 _CHUNK = 65_536
 
@@ -59,6 +61,8 @@ class Connection(amqp.Connection):  # type: ignore[misc]
         self.blocked = False
         self.declared: set[str] = set()
         self._socket: socket.socket | None = None
+        self._pulse: Pulse | None = None
+        self._beat_at = self._silent_at = float("inf")
         self._unsent: list[bytes] = []
         self._is_ending = False
         self._failure: BaseException | None = None
@@ -107,6 +111,26 @@ class Connection(amqp.Connection):  # type: ignore[misc]
     def _adapter_disconnect_stream(self) -> None:
         self._is_ending = True
 
+    def _create_heartbeat_checker(self) -> Any:
+        self._beat_at = clock.monotonic()
+        return heartbeats.Unchecked()
+
+    # Signs of life
+
+    def start_pulse(self) -> None:
+        """From now on another process beats too, whatever the threads of this one do. It cannot with TLS."""
+        if self._socket is not None and self.params.ssl_options is None:
+            self._pulse = Pulse(self._socket, self.params.heartbeat / 2)
+
+    def _beat(self) -> None:
+        """If nothing else was said for so long that RabbitMQ may wonder."""
+        if self._pulse is not None:
+            self._pulse.ensure()
+        now = clock.monotonic()
+        if self.params.heartbeat and now >= self._beat_at:
+            self._beat_at = now + self.params.heartbeat / 2
+            self._unsent.append(heartbeats.FRAME)
+
     # Driving
 
     def fileno(self) -> int:
@@ -128,10 +152,15 @@ class Connection(amqp.Connection):  # type: ignore[misc]
 
     def breathe(self) -> None:
         """Write what is to be written and take in what has arrived, without waiting."""
+        if self._socket is not None:
+            self._beat()
         self._write()
         if self._socket is not None:
             self._await(0)
             self._write()
+        if clock.monotonic() > self._silent_at:
+            # RabbitMQ has given up as well, or soon will: who went on would run what others have got by now.
+            self._lose(exceptions.StreamLostError("nothing was heard for two heartbeats"))
 
     def flush(self) -> None:
         """Write everything that is to be written."""
@@ -156,6 +185,8 @@ class Connection(amqp.Connection):  # type: ignore[misc]
     def _write(self) -> None:
         while self._unsent and self._socket is not None:
             data = b"".join(self._unsent)
+            if self._pulse is not None:
+                self._pulse.hold(len(data))
             try:
                 sent = self._socket.send(data)
             except (BlockingIOError, InterruptedError):
@@ -168,6 +199,8 @@ class Connection(amqp.Connection):  # type: ignore[misc]
                 self._lose(error)
                 return
             self._unsent = [data[sent:]] if sent < len(data) else []
+        if self._pulse is not None:
+            self._pulse.release()
 
     def _read(self) -> None:
         while self._socket is not None:
@@ -187,6 +220,8 @@ class Connection(amqp.Connection):  # type: ignore[misc]
                 return
 
     def _take_in(self, data: bytes) -> None:
+        if self.params.heartbeat:
+            self._silent_at = clock.monotonic() + 2 * self.params.heartbeat
         try:
             self._on_data_available(data)
         except exceptions.AMQPError as error:
@@ -202,6 +237,9 @@ class Connection(amqp.Connection):  # type: ignore[misc]
     def _end(self, error: Exception | None) -> None:
         if self._socket is None:
             return
+        if self._pulse is not None:
+            self._pulse.end()
+            self._pulse = None
         self._socket.close()
         self._socket = None
         self._unsent = []

@@ -69,8 +69,9 @@ class Intake:
         self._consumed: dict[str, str] = {}
         self._searches = 0
         self._began_at = clock.monotonic()
-        self._connection = broker.connect(f"worker {worker.worker_id}")
+        self._connection = broker.connect(f"worker {worker.worker_id}", holds=True)
         try:
+            self._connection.start_pulse()
             self._channel = self._connection.open_channel()
             self._channel.add_on_cancel_callback(self._on_cancel)
             self.consume()

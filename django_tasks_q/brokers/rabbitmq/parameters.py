@@ -28,7 +28,7 @@ def make_parameters(
     if not found:
         raise ValueError("No address of RabbitMQ is given.")
     for one in found:
-        one.heartbeat = 0  # a thread that holds the GIL could not answer; the kernel's keepalive does
+        one.heartbeat = 0  # but for connections that hold messages, see heartbeats
         one.blocked_connection_timeout = None  # senders wait as long as they are told to, and not longer
     return found
 

@@ -48,8 +48,17 @@ class Reader:
             if connection.is_open:
                 return connection
             connection.abort()
-        self._connection = self._broker.connect("looks")
+        self._connection = self._broker.connect("looks", holds=True)
         return self._connection
+
+    def breathe(self) -> None:
+        """Show that this process lives, unless a thread is at it anyway."""
+        if self._use.acquire(blocking=False):
+            try:
+                if self._connection is not None:
+                    self._connection.breathe()
+            finally:
+                self._use.release()
 
     def ready(self, name: str) -> int | None:
         """How many messages are ready in a queue of RabbitMQ's; None when it is missing."""
