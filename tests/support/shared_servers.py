@@ -14,6 +14,7 @@ from django_tasks_q.broker import Broker
 from tests.support.hosts import Hosts
 from tests.support.private_rabbitmq import PrivateRabbitMQ, RabbitMQCluster
 from tests.support.private_redis import PrivateRedis
+from tests.support.rabbitmq_brokers import waiting_in_memory
 from tests.support.stores import Store
 from tests.support.tcp_proxy import TcpProxy
 
@@ -51,6 +52,8 @@ def share(kind: str, hosts: Hosts, store: Store) -> Iterator[SharedServers]:
         if kind == "database":
             yield SharedServers(store.broker, variables)
             return
+        if kind.startswith("rabbitmq"):
+            held.enter_context(waiting_in_memory())  # this process has not the project's database
         url, options = _start(kind, hosts, held)
         module = import_module(f"django_tasks_q.brokers.{kind.partition('-')[0]}")
         broker = module.from_url(url, namespace=NAMESPACE, **options)
