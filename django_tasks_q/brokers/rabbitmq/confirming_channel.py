@@ -29,7 +29,7 @@ class ConfirmingChannel:
         self.has_answered = False
         """Whether RabbitMQ has confirmed anything since this was last set to False."""
         self.has_refused = False
-        """Whether it refused a message. It may go on doing so on this channel: one that was opened while the leader of
+        """Whether it refused anything. It may go on doing so on this channel: one that was opened while the leader of
         a quorum queue was lost asks for it where it was."""
 
     @property
@@ -77,7 +77,9 @@ class ConfirmingChannel:
 
     def _on_answer(self, frame: Any) -> None:
         method = frame.method
+        is_refused = isinstance(method, spec.Basic.Nack)
         self.has_answered = True
+        self.has_refused |= is_refused
         if method.multiple:
             tags = [tag for tag in self._unconfirmed if tag <= method.delivery_tag]
         else:
@@ -85,11 +87,10 @@ class ConfirmingChannel:
         for tag in tags:
             item = self._unconfirmed.pop(tag, None)
             if item is not None:
-                self._resolve(item, isinstance(method, spec.Basic.Nack))
+                self._resolve(item, is_refused)
 
     def _resolve(self, item: Item, is_refused: bool) -> None:
         if is_refused:
-            self.has_refused = True
             item.error = BrokerConnectionError(f"RabbitMQ could not take a message for {item.routing_key}.")
         elif item.is_returned:
             self._returned.append(item)
