@@ -183,11 +183,28 @@ def test_a_node_of_a_cluster_that_is_killed_takes_nothing_with_it(store: Store, 
             goes_on(producer, tree)
 
         # Then nothing that was acknowledged is lost, although it does not come back
-        sent = [*backlog, *producer.acknowledged]
-        again = finish(world, tree, ledger, sent, Fault("kill", frozenset(), killed, killed + 10))
-        print(f"resumed after {took:.2f} s; {len(producer.acknowledged)} acknowledged, {again} ran twice")
-        print(f"{len(producer.refusals)} refused, longest {producer.longest_refusal:.2f} s")
+        sent = {*backlog, *producer.acknowledged}
+        until(lambda: ledger.completed() >= sent, 20, lambda: f"lost: {sent - ledger.completed()} {tree.story()}")
+        until(lambda: world.held() == 0, 10, tree.story)
         assert took < 10
+
+        # And what nobody recorded was under way when it died
+        fault = Fault("kill", frozenset(), killed, killed + took)
+        until(
+            lambda: only_touched_are_untold(world, ledger, sent, fault),
+            20,
+            lambda: f"{states_of(world)} {tree.story()}",
+        )
+        assert tree.stop() == 0, tree.story()
+        print(f"resumed after {took:.2f} s; {len(producer.acknowledged)} acknowledged, {repeats(ledger)} ran twice")
+        print(f"{len(producer.refusals)} refused, longest {producer.longest_refusal:.2f} s; {states_of(world)}")
+
+
+def only_touched_are_untold(world: World, ledger: Ledger, sent: set[str], fault: Fault) -> bool:
+    """Whether every record is final but those of messages that ran when it happened."""
+    runs, states = ledger.runs(), world.states()
+    untold = [message_id for message_id in sent if states.get(message_id) != "succeeded"]
+    return all(any(fault.touches(run) for run in runs[message_id]) for message_id in untold)
 
 
 def _place_of(world: World, cluster: RabbitMQCluster) -> int:
