@@ -97,7 +97,7 @@ class Connection(amqp.Connection):  # type: ignore[misc]
         raise NotImplementedError
 
     def _adapter_call_later(self, delay: float, callback: Callable[[], Any]) -> object:
-        raise NotImplementedError("Nothing here needs a timer: there is neither heartbeat nor a time-out of pika's.")
+        raise NotImplementedError("Nothing here needs a timer of pika's: heartbeats and time-outs are our own.")
 
     def _adapter_remove_timeout(self, timeout_id: object) -> None:
         raise NotImplementedError
