@@ -1,8 +1,10 @@
 """Background tasks for Django: actors, brokers, workers and everything visible in the admin."""
 
+from typing import TYPE_CHECKING, Any
+
 from .actor import Actor, actor
 from .broker import Broker, Consumer, MessageProxy, get_broker, set_broker
-from .composition import pipeline
+from .composition import group, pipeline
 from .context import get_current_message, get_max_retries, get_message_id, get_queue_name, get_retry_count
 from .encoder import Encoder, JSONEncoder, PickleEncoder
 from .errors import (
@@ -30,17 +32,29 @@ from .errors import (
     QueueMismatch,
     QueueNotFound,
     RateLimitExceeded,
+    ResultError,
+    ResultFailure,
+    ResultMissing,
+    ResultTimeout,
     Retry,
     Shutdown,
     SkipMessage,
     TimeLimitExceeded,
     UnsupportedVersion,
 )
+from .generic import GenericActor
 from .logging import get_logger
 from .message import Message, get_encoder, set_encoder
 from .middleware import Middleware
 from .sending import send_many
 from .worker import ConsumerThread, Worker, WorkerThread
+
+if not TYPE_CHECKING:  # type checkers would believe in any name
+    from .errors import renamed
+
+    def __getattr__(name: str) -> Any:
+        return renamed(name, __name__)
+
 
 __version__ = "0.1.0"
 
@@ -62,6 +76,7 @@ __all__ = [
     "DuplicateMessage",
     "EncodeError",
     "Encoder",
+    "GenericActor",
     "HardTimeLimit",
     "Interrupt",
     "JSONEncoder",
@@ -79,6 +94,10 @@ __all__ = [
     "QueueMismatch",
     "QueueNotFound",
     "RateLimitExceeded",
+    "ResultError",
+    "ResultFailure",
+    "ResultMissing",
+    "ResultTimeout",
     "Retry",
     "Shutdown",
     "SkipMessage",
@@ -95,6 +114,7 @@ __all__ = [
     "get_message_id",
     "get_queue_name",
     "get_retry_count",
+    "group",
     "pipeline",
     "send_many",
     "set_broker",

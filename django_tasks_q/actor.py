@@ -5,30 +5,20 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from .broker import Broker, check_delay, get_broker
+from .broker import Broker, get_broker
 from .common import MAX_NAME_LENGTH, check_priority, check_queue_name
-from .errors import did_you_mean
 from .logging import get_logger
-from .message import MAX_ID_LENGTH, Message
-from .outcomes import milliseconds
+from .message import Message
+from .options import check_actor_options, message_options, plain, when
 from .signature import Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-ENGINE_OPTIONS = frozenset({"delivery_limit", "record"})
-"""Options that the engine itself reads, for actors and messages alike."""
-
-ACTOR_ENGINE_OPTIONS = ENGINE_OPTIONS | {"on_commit"}
-"""What the engine reads of actors."""
-
-_MESSAGE_ONLY = frozenset({"priority", "message_id", "pipe_target"})
-_ACTOR_ONLY = frozenset({"retry_when", "throws", "queue_name", "schedule"})
-_TARGETS = ("on_failure", "on_success", "on_retry_exhausted")
 
 
 class Actor(Generic[P, R]):
@@ -38,11 +28,12 @@ class Actor(Generic[P, R]):
         fn: the function.
         broker, actor_name, queue_name, priority, options: as declared.
         app_label: the Django app it was declared in, or the first part of its module's name.
+        is_async: whether the function is a coroutine function; a worker runs many of these at once on an event loop.
     """
 
     def __init__(
         self,
-        fn: Callable[P, R],
+        fn: Callable[P, Any],
         *,
         broker: Broker,
         actor_name: str,
@@ -50,7 +41,8 @@ class Actor(Generic[P, R]):
         priority: int,
         options: dict[str, Any],
     ) -> None:
-        self.fn = _on_a_loop(fn) if inspect.iscoroutinefunction(fn) else fn
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.fn: Callable[P, R] = _on_a_loop(fn) if self.is_async else fn
         self.broker = broker
         self.actor_name = actor_name
         self.queue_name = queue_name
@@ -69,7 +61,7 @@ class Actor(Generic[P, R]):
     def take_defaults(self) -> None:
         """Let the options that this actor does not declare itself be those of the broker's ``actor_defaults``."""
         options = {**self.broker.actor_defaults, **self._own_options}
-        self.options = {**options, **_named_targets(options), **_durations(options)}
+        self.options = plain(options)
 
     def message(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
         """A message that calls this actor; nothing is sent. TypeError when the arguments do not fit the signature.
@@ -100,8 +92,8 @@ class Actor(Generic[P, R]):
         """
         args, arguments = _arguments(args, kwargs)
         self.signature.check_partial(args, arguments)
-        checked = self._message_options(options) if options else {}
-        checked |= _when(delay, eta)
+        checked = message_options(self.broker, options, f"{self.actor_name}: a message") if options else {}
+        checked |= when(delay, eta)
         return Message(self.queue_name, self.actor_name, args, arguments, checked)
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
@@ -190,11 +182,23 @@ class Actor(Generic[P, R]):
         """Run the function here and now."""
         if not self.logger.isEnabledFor(10):
             return self.fn(*args, **kwargs)
+        with self._logged(args, kwargs):
+            return self.fn(*args, **kwargs)
+
+    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the coroutine function of an async actor here and now, on the loop that is running."""
+        if not self.logger.isEnabledFor(10):
+            return cast(R, await self.__wrapped__(*args, **kwargs))
+        with self._logged(args, kwargs):
+            return cast(R, await self.__wrapped__(*args, **kwargs))
+
+    @contextmanager
+    def _logged(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[None]:
         shown = self.broker.recording.shown_arguments(self.actor_name, args, kwargs)
         self.logger.debug("Received args=%r kwargs=%r.", *shown)
         start = time.perf_counter()
         try:
-            return self.fn(*args, **kwargs)
+            yield
         finally:
             self.logger.debug("Completed after %.02fms.", (time.perf_counter() - start) * 1000)
 
@@ -203,16 +207,6 @@ class Actor(Generic[P, R]):
 
     def __str__(self) -> str:
         return f"Actor({self.actor_name})"
-
-    def _message_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        known = (self.broker.actor_options | ENGINE_OPTIONS | _MESSAGE_ONLY) - _ACTOR_ONLY
-        _refuse_unknown(options, known, f"{self.actor_name}: a message has no option")
-        if "priority" in options:
-            check_priority(options["priority"])
-        if "message_id" in options and not 0 < len(str(options["message_id"])) <= MAX_ID_LENGTH:
-            raise ValueError(f"message_id has 1 to {MAX_ID_LENGTH} characters: {options['message_id']!r:.80}")
-        _check_numbers(options)
-        return {**options, **_named_targets(options), **_durations(options)}
 
 
 def _on_a_loop(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -234,6 +228,17 @@ async def _off_the_loop(call: Callable[..., Any], *args: Any, **kwargs: Any) -> 
     return await sync_to_async(call, thread_sensitive=True)(*args, **kwargs)
 
 
+class ActorDecorator(Protocol):
+    """What ``@actor(…)`` gives: an async actor is typed by what it returns once it was awaited."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Actor[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Actor[P, R]: ...
+
+
+@overload
+def actor(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Actor[P, R]: ...
 @overload
 def actor(fn: Callable[P, R], /) -> Actor[P, R]: ...
 @overload
@@ -246,7 +251,7 @@ def actor(
     priority: int = ...,
     broker: Broker | None = ...,
     **options: Any,
-) -> Callable[[Callable[P, R]], Actor[P, R]]: ...
+) -> ActorDecorator: ...
 def actor(
     fn: Callable[..., Any] | None = None,
     *,
@@ -275,11 +280,13 @@ def actor(
             raise TypeError(f"{fn.actor_name} is an actor already; declare the function it runs, {fn.actor_name}.fn.")
         on = broker or get_broker()
         name = actor_name or fn.__name__
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise TypeError(f"{name} yields: calling it would run nothing of it. An actor's function may only return.")
         if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
             raise ValueError(f"An actor name has 1 to {MAX_NAME_LENGTH} printable characters: {name!r:.80}")
         check_queue_name(queue_name)
         check_priority(priority)
-        check_actor_options(on, {**on.actor_defaults, **options}, f"{name}: an actor has no option")
+        check_actor_options(on, {**on.actor_defaults, **options}, f"{name}: an actor")
         _refuse_namesake(on, name, fn)
         return actor_class(fn, broker=on, actor_name=name, queue_name=queue_name, priority=priority, options=options)
 
@@ -299,46 +306,6 @@ def _arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]
     return tuple(args), dict(kwargs or {})
 
 
-def check_actor_options(broker: Broker, options: Mapping[str, Any], what: str) -> None:
-    """Raise ValueError for an option that the broker's middleware does not read or a bad number, TypeError for a
-    callback that is no actor."""
-    _check_numbers(options)
-    _named_targets(options)
-    _refuse_unknown(options, broker.actor_options | ACTOR_ENGINE_OPTIONS, what)
-
-
-_DURATIONS = ("min_backoff", "max_backoff", "max_age", "time_limit")
-
-
-def _check_numbers(options: Mapping[str, Any]) -> None:
-    """Raise ValueError for a number that would fail in the worker, at every attempt, or silently mean nothing."""
-    for name in _DURATIONS:
-        value = options.get(name)
-        if isinstance(value, timedelta):
-            value = value.total_seconds()
-        if value is not None and (type(value) not in (int, float) or not value >= 0):
-            raise ValueError(f"{name} is milliseconds, from 0 on, or a timedelta: {options[name]!r}")
-    retries = options.get("max_retries")
-    if retries is not None and (type(retries) is not int or retries < 0):
-        raise ValueError(f"max_retries is a whole number from 0 on, or None for ever: {retries!r}")
-    for name in ("record", "on_commit"):
-        if type(options.get(name, True)) is not bool:
-            raise ValueError(f"{name} is True or False: {options[name]!r}")
-    _check_delivery_limit(options)
-
-
-def _check_delivery_limit(options: Mapping[str, Any]) -> None:
-    limit = options.get("delivery_limit", 3)
-    if type(limit) is not int or limit < 2:
-        raise ValueError(f"delivery_limit is an integer of at least 2: {limit!r}")
-
-
-def _refuse_unknown(options: Mapping[str, Any], known: frozenset[str] | set[str], what: str) -> None:
-    for name in options:
-        if name not in known:
-            raise ValueError(f"{what} {name!r}.{did_you_mean(name, sorted(known))}")
-
-
 def _refuse_namesake(broker: Broker, name: str, fn: Callable[..., Any]) -> None:
     known = broker.actors.get(name)
     if known is None:
@@ -347,39 +314,6 @@ def _refuse_namesake(broker: Broker, name: str, fn: Callable[..., Any]) -> None:
         f"Two actors are called {name!r}: {known.fn.__module__}.{known.fn.__qualname__} and "
         f'{fn.__module__}.{fn.__qualname__}. Give one of them actor_name="{_app_label(fn)}.{fn.__name__}".'
     )
-
-
-def _named_targets(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Callbacks as names: actors do not fit into a message."""
-    named = {}
-    for role in _TARGETS:
-        target = options.get(role)
-        if target is None:
-            continue
-        if not isinstance(target, str | Actor):
-            raise TypeError(f"{role} is an actor or the name of one: {target!r}")
-        named[role] = target.actor_name if isinstance(target, Actor) else target
-    return named
-
-
-def _durations(options: Mapping[str, Any]) -> dict[str, int]:
-    """Durations as milliseconds, which is what middleware reads and what fits into a message."""
-    return {name: milliseconds(value) for name, value in options.items() if isinstance(value, timedelta)}
-
-
-def _when(delay: int | timedelta | None, eta: int | datetime | None) -> dict[str, int]:
-    if delay is not None and eta is not None:
-        raise ValueError("Give delay= or eta=, not both.")
-    if isinstance(delay, timedelta):
-        delay = round(delay.total_seconds() * 1000)
-    if isinstance(eta, datetime):
-        if eta.tzinfo is None:
-            raise ValueError(f"eta is an aware datetime or epoch milliseconds; this one has no time zone: {eta!r}")
-        eta = round(eta.timestamp() * 1000)
-    check_delay(delay, eta)
-    if delay is not None:
-        return {"delay": delay}
-    return {"eta": eta} if eta is not None else {}
 
 
 def _app_label(fn: Callable[..., Any]) -> str:

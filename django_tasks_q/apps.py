@@ -16,18 +16,20 @@ from . import conf
 from .actor import Actor
 from .broker import get_broker, set_broker_factory
 from .brokers.unusable import UnusableBroker
-from .configured import make_worker_services, rate_limiter_backend, settings_broker
+from .configured import make_worker_services, rate_limiter_backend, result_backend, settings_broker
 from .logging import get_logger
 from .message import set_lookup
 from .outbox import set_outbox
-from .rate_limits.backend import set_rate_limiter_backend_factory
+from .rate_limits import get_rate_limiter_backend
+from .results import get_result_backend
 from .waiting_room import set_waiting_room
 from .worker.duties import set_services_factory
 
 logger = get_logger(__name__)
 
 set_broker_factory(settings_broker.make)
-set_rate_limiter_backend_factory(rate_limiter_backend)
+get_rate_limiter_backend.make = rate_limiter_backend
+get_result_backend.make = result_backend
 set_services_factory(make_worker_services)
 
 

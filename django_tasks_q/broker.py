@@ -5,83 +5,62 @@ The worker knows these words and no broker. They speak of meaning (settle, claim
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
 from . import clock
 from .capabilities import Capabilities
-from .common import MAX_NAME_LENGTH, check_priority, check_queue_name, q_name
+from .common import check_queue_name, q_name
+from .consumer import MAX_QUEUES_PER_EXCHANGE, Consumer
 from .context import get_running
 from .deliveries import (
     Casualty,
     Delivery,
-    Exchange,
     Held,
     Judge,
     MessageProxy,
     Outgoing,
     QueueCounts,
-    Settlement,
-    Started,
     WorkerInfo,
 )
-from .errors import ActorNotFound, MessageTooLarge, MiddlewareError, QueueNotFound, did_you_mean
+from .errors import ActorNotFound, MessageTooLarge, QueueJoinTimeout, QueueNotFound, did_you_mean
+from .hooks import Hooks
 from .journal import Journal
-from .logging import get_logger
-from .message import MAX_ID_LENGTH, Message
+from .message import Message
 from .outbox import get_outbox
 from .recording import Recording
+from .sendable import check_delay, check_message, refuse_one_id
 
 if TYPE_CHECKING:
     from .actor import Actor
     from .middleware import Middleware
+    from .results import ResultBackend
 
-MAX_DELAY = 366 * 86_400_000
-"""Milliseconds; further ahead than a year is more likely a mistake than a plan."""
-
-_END_OF_TIME = 253_370_764_800_000
-"""The year 9999 in epoch milliseconds: later times cannot be stored, or not be shown in every time zone."""
-
-MAX_QUEUES_PER_EXCHANGE = 16
 MAX_BATCH = 1_000
 """Messages in one call to the store, whatever the caller hands over."""
 
-__all__ = ["Broker", "Consumer", "Journal", "MessageProxy", "get_broker", "set_broker"]
+__all__ = [
+    "MAX_QUEUES_PER_EXCHANGE",
+    "Broker",
+    "Consumer",
+    "Journal",
+    "MessageProxy",
+    "check_delay",
+    "get_broker",
+    "refuse_one_id",
+    "set_broker",
+]
 
 
-class Consumer(ABC):
-    """One worker process's side of the broker. Only its I/O thread calls it, except :meth:`wake`."""
-
-    @abstractmethod
-    def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
-        """Settle what is done, note what is running, promote what is due and claim up to ``room`` new deliveries.
-
-        On brokers that can, all of it is one atomic step. Raises :class:`BrokerConnectionError` when the broker cannot
-        be reached; nobody knows then whether it happened. The same settlements may be handed over again, which settles
-        nothing twice, and the consumer itself finds the claims whose answer was lost and returns them.
-        """
-
-    @abstractmethod
-    def wait(self, timeout: float) -> None:
-        """Block until there may be work, somebody called :meth:`wake`, or ``timeout`` seconds have passed."""
-
-    @abstractmethod
-    def wake(self) -> None:
-        """End a :meth:`wait`, from any thread."""
-
-    @abstractmethod
-    def close(self, *, give_back: bool = True) -> None:
-        """Leave. With ``give_back``, what is still owned goes to the front of its queue and this worker is forgotten.
-
-        Without it nothing is given back, because something may still be running here: burial or the end of the lease
-        will do it.
-        """
+_EMPTY_LOOKS = 3
+"""How often in a row a queue is seen empty before it counts as that: a message may be between two places."""
 
 
-class Broker(ABC):
+class Broker(Hooks):
     """Keeps messages and hands them out. Subclasses fill in the store; hooks, names and checks are here.
 
     Parameters:
@@ -97,77 +76,40 @@ class Broker(ABC):
     """Milliseconds after which a send gives up on a broker that cannot be reached."""
     journal_max_bytes: int = 268_435_456
     """The journal's budget, on brokers that keep one."""
+    message_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that messages may carry besides those that the engine and the middleware name."""
     delivery_timeout: int | None = None
     """Milliseconds after which the server takes back what a worker still runs; None: it never does."""
 
     def __init__(self, middleware: Iterable[Middleware] | None = None) -> None:
-        self.logger = get_logger(type(self).__module__, type(self).__name__)
+        super().__init__()
         self.actors: dict[str, Actor[Any, Any]] = {}
         self.queues: dict[str, Any] = {}
-        self.actor_options: set[str] = set()
-        self.middleware: list[Middleware] = []
         self.max_message_bytes = 1_048_576
         self.actor_defaults: Mapping[str, Any] = {}
         self.recording = Recording()
-        self._hooks: dict[str, list[Callable[..., Any]]] = {}
         for item in _default_middleware() if middleware is None else middleware:
             self.add_middleware(item)
 
-    # Hooks
-
-    def add_middleware(
-        self, middleware: Middleware, *, before: type[Middleware] | None = None, after: type[Middleware] | None = None
-    ) -> None:
-        """Put ``middleware`` at the end of the stack, or before or after the first of a class.
-
-        It hears of the queues and actors that are declared already. ValueError when the anchor is not in the stack or
-        both are given.
-        """
-        if before is not None and after is not None:
-            raise ValueError("Give before= or after=, not both.")
-        anchor = before or after
-        if anchor is None:
-            self.middleware.append(middleware)
-        else:
-            positions = [i for i, item in enumerate(self.middleware) if isinstance(item, anchor)]
-            if not positions:
-                raise ValueError(f"{anchor.__name__} is not in the middleware of this broker.")
-            self.middleware.insert(positions[0] + (after is not None), middleware)
-        self.actor_options |= middleware.actor_options
-        self._hooks.clear()
+    def _introduce(self, middleware: Middleware) -> None:
         for queue_name in self.queues:
             middleware.after_declare_queue(self, queue_name)
         for actor in self.actors.values():
             middleware.after_declare_actor(self, actor)
 
-    def hooks(self, signal: str) -> list[Callable[..., Any]]:
-        """The methods that listen to ``signal``, in calling order; inherited no-ops are left out."""
-        found = self._hooks.get(signal)
-        if found is None:
-            methods = [getattr(item, signal, None) for item in self.middleware]
-            found = [method for method in methods if method is not None and not hasattr(method, "no_op")]
-            if signal.startswith("after_"):
-                found.reverse()
-            self._hooks[signal] = found
-        return found
+    # Results
 
-    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call ``before_<signal>`` of every middleware, in order. Only MiddlewareError gets through."""
-        for hook in self.hooks("before_" + signal):
-            try:
-                hook(self, *args, **kwargs)
-            except MiddlewareError:
-                raise
-            except Exception:
-                self.logger.critical("Unexpected failure in before_%s.", signal, exc_info=True)
+    def get_results_backend(self) -> ResultBackend:
+        """Where results are stored. RuntimeError without ``Results`` in the middleware."""
+        for item in self.middleware:
+            backend: ResultBackend | None = getattr(item, "results_backend", None)
+            if backend is not None:
+                return backend
+        raise RuntimeError("This broker stores no results: its middleware has no Results(backend=…).")
 
-    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call ``after_<signal>`` of every middleware, in reverse order. What they raise is logged and contained."""
-        for hook in self.hooks("after_" + signal):
-            try:
-                hook(self, *args, **kwargs)
-            except Exception:
-                self.logger.critical("Unexpected failure in after_%s.", signal, exc_info=True)
+    def carries_results(self) -> bool:
+        """Whether a settlement stores its result itself, in the same step."""
+        return False
 
     # Names
 
@@ -207,10 +149,14 @@ class Broker(ABC):
         """Always empty: delayed messages wait in the queue they belong to."""
         return set()
 
+    @property
+    def delay_queues(self) -> set[str]:
+        return self.get_declared_delay_queues()
+
     # Sending
 
-    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
-        """Send ``message``, ``delay`` milliseconds from now.
+    def enqueue(self, message: Message[Any] | MessageProxy, *, delay: int | None = None) -> Message[Any]:
+        """Send ``message``, ``delay`` milliseconds from now; also what a hook was given.
 
         Inside the delivery that owns the message's id this becomes its retry instead.
 
@@ -220,8 +166,10 @@ class Broker(ABC):
             EncodeError: an argument cannot be encoded.
             BrokerConnectionError: the broker cannot be reached.
         """
+        if isinstance(message, MessageProxy):
+            message = message._message
         running = get_running()
-        if running is not None and running.message.message_id == message.message_id:
+        if running is not None and running.message.message_id == message.message_id and not running.proxy.has_ended:
             running.proxy.retry_as(message, delay)
             return message
         outgoing = self.prepare(message, delay)
@@ -269,7 +217,7 @@ class Broker(ABC):
         queue_name = q_name(message.queue_name)
         if queue_name != message.queue_name:  # one of Dramatiq's names, which nobody consumes: delays wait in the queue
             message = message.copy(queue_name=queue_name)
-        self._check(message)
+        check_message(message, self.queues)
         if delay is None:
             delay = message.options.get("delay")
         eta = message.options.get("eta") if delay is None else None
@@ -282,17 +230,18 @@ class Broker(ABC):
             )
         return self._outgoing(message, payload, delay, eta, parent_id or _parent_id())
 
-    def reopen(self, payload: bytes, parent_id: str, age: int) -> Outgoing:
-        """What was prepared ``age`` milliseconds ago and may have been sent since. DecodeError for what is no message.
+    def reopen(self, payload: bytes, parent_id: str, made_at: int) -> Outgoing:
+        """What was prepared then (epoch milliseconds of this machine's clock, rather too early than too late) and may
+        have been sent since. DecodeError for what is no message.
 
         No hook hears of it again; what is left of a delay counts from now.
         """
         message = Message.decode(payload)
         delay = message.options.get("delay")
         eta = message.options.get("eta") if delay is None else None
-        left = None if delay is None else max(0, delay - age)
+        left = None if delay is None else max(0, delay - (clock.wall_ms() - made_at))
         outgoing = self._outgoing(message, payload, left, eta, parent_id)
-        return msgspec.structs.replace(outgoing, repeat=True)
+        return msgspec.structs.replace(outgoing, sent_since=made_at)
 
     def _outgoing(
         self, message: Message[Any], payload: bytes, delay: int | None, eta: int | None, parent_id: str
@@ -307,23 +256,6 @@ class Broker(ABC):
         """Tell ``after_enqueue`` that the broker has the message."""
         self.emit_after("enqueue", outgoing.message, outgoing.delay)
 
-    def _check(self, message: Message[Any]) -> None:
-        if message.queue_name not in self.queues:
-            hint = did_you_mean(message.queue_name, list(self.queues))
-            raise QueueNotFound(f"No queue is called {message.queue_name!r}; declare_queue() makes one known.{hint}")
-        if not 0 < len(message.message_id) <= MAX_ID_LENGTH or not message.message_id.isprintable():
-            raise ValueError(f"A message id has 1 to {MAX_ID_LENGTH} printable characters: {message.message_id!r:.80}")
-        name, created = message.actor_name, message.message_timestamp
-        if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
-            raise ValueError(f"An actor name has 1 to {MAX_NAME_LENGTH} printable characters: {name!r:.80}")
-        if type(created) is not int or not 0 <= created < _END_OF_TIME:
-            raise ValueError(f"message_timestamp is epoch milliseconds before the year 9999: {created!r:.80}")
-        options = message.options
-        if "priority" in options:
-            check_priority(options["priority"])
-        if "message_id" in options:
-            _check_correlation_id(str(options["message_id"]))
-
     @abstractmethod
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
         """Store a batch, all or nothing for each queue. Raises DuplicateMessage or a BrokerError."""
@@ -335,8 +267,11 @@ class Broker(ABC):
         """Register a worker and open its consumer."""
 
     @abstractmethod
-    def renew(self, worker_ids: Sequence[str]) -> None:
-        """Renew the leases of workers that are alive, by the store's clock."""
+    def renew(self, worker_ids: Sequence[str]) -> Collection[str] | None:
+        """Renew the leases of workers that are alive, by the store's clock.
+
+        Returns who has a lease: who was buried gets none. None where no lease runs out, because it is the connection.
+        """
 
     @abstractmethod
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
@@ -360,6 +295,31 @@ class Broker(ABC):
     def counts(self) -> list[QueueCounts]:
         """What every queue holds, by name."""
 
+    def join(self, queue_name: str, *, interval: int = 100, timeout: int | None = None) -> None:
+        """Wait until nothing in the queue is waiting, delayed or running; dead letters do not count. For tests.
+
+        Parameters:
+            interval: milliseconds between two looks.
+            timeout: milliseconds; None for ever.
+
+        Raises:
+            QueueNotFound: nobody declared the queue.
+            QueueJoinTimeout: the time was up.
+        """
+        if queue_name not in self.queues:
+            raise QueueNotFound(f"No queue is called {queue_name!r}.")
+        deadline = None if timeout is None else clock.monotonic() + timeout / 1000
+        empty_looks = 0
+        while empty_looks < _EMPTY_LOOKS:
+            if deadline is not None and clock.monotonic() > deadline:
+                raise QueueJoinTimeout(f"{queue_name!r} was not empty after {timeout} ms.")
+            empty_looks = 0 if self._is_busy(queue_name) else empty_looks + 1
+            time.sleep(interval / 1000)
+
+    def _is_busy(self, queue_name: str) -> bool:
+        counts = next((counts for counts in self.counts() if counts.queue_name == queue_name), None)
+        return counts is not None and bool(counts.ready or counts.in_flight or counts.delayed)
+
     @abstractmethod
     def peek(
         self, queue_name: str, state: Literal["ready", "delayed", "in_flight", "dead"] = "ready", limit: int = 100
@@ -369,6 +329,15 @@ class Broker(ABC):
     @abstractmethod
     def look_up(self, message_ids: Sequence[str]) -> dict[str, Held]:
         """The messages of these ids that the broker holds, whole, by id; what it does not know is not there."""
+
+    def drained_until(self) -> Mapping[str, int]:
+        """What a broker that cannot be asked for a ready or running message can say instead, by queue.
+
+        Everything that came into the queue before that (epoch milliseconds) was given out, and whoever got it has had
+        to settle it since, or to give it back. To be asked now and then, since it rests on what was seen; a queue of
+        which nothing can be said is not there.
+        """
+        return {}
 
     @abstractmethod
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
@@ -428,6 +397,19 @@ class Broker(ABC):
         """
         return 0
 
+    unparks: bool = False
+    """Whether :meth:`unpark` finds everybody who is parked, at once."""
+
+    one_queue_per_limit: bool = False
+    """Whether messages that share the key of a limit have to be in one queue."""
+
+    def unpark(self, key: str, number: int, queue_names: Sequence[str]) -> int:
+        """Make up to so many messages ready now that are parked on ``key`` in these queues; how many.
+
+        Those that stood first in line. A broker that cannot lets each come back when its time is over.
+        """
+        return 0
+
     @property
     def journal(self) -> Journal | None:
         """Where events wait for the mirror; None where the broker writes the records itself, with the change."""
@@ -453,26 +435,6 @@ class Broker(ABC):
 
     def close(self) -> None:
         """Let go of this process's connections."""
-
-
-def check_delay(delay: object, eta: object) -> None:
-    """Raise ValueError for a delay or eta that is negative, no integer, or more than a year ahead."""
-    if delay is not None and (type(delay) is not int or not 0 <= delay <= MAX_DELAY):
-        raise ValueError(f"delay is milliseconds between 0 and {MAX_DELAY} (a year): {delay!r}")
-    if eta is not None and (type(eta) is not int or eta - clock.wall_ms() > MAX_DELAY):
-        raise ValueError(f"eta is epoch milliseconds, at most a year ahead: {eta!r}")
-
-
-def _check_correlation_id(correlation_id: str) -> None:
-    # What is not printable would be stored escaped, and not fit its column.
-    if not 0 < len(correlation_id) <= MAX_ID_LENGTH or not correlation_id.isprintable():
-        raise ValueError(f"message_id has 1 to {MAX_ID_LENGTH} printable characters: {correlation_id!r:.80}")
-
-
-def refuse_one_id(message_ids: object) -> None:
-    """Raise TypeError for a text where a list of ids is wanted: its letters would pass as ids that nobody knows."""
-    if isinstance(message_ids, str):
-        raise TypeError(f"A list of message ids is wanted, not one id: [{message_ids!r}]")
 
 
 def _parent_id() -> str:

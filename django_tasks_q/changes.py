@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from .deliveries import Casualty, Delivery, Outgoing, Settlement, Started
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .deliveries import Casualty, Delivery, Held, Outgoing, Settlement, Started
 from .errors import DecodeError, HardTimeLimit, LostWorker
-from .events import Birth, Event, Kind
+from .events import Birth, Event, Kind, guard
 from .fold import LATE
-from .message import Message
+from .message import MAX_ID_LENGTH, Message
 from .outcomes import UNDECODABLE, Dead, Done, ErrorInfo, Outcome, Parked, Requeue, Retry, Revoked, Skipped
 from .states import State
 
@@ -29,7 +34,7 @@ def created(outgoing: Outgoing, now: int, life: int = 0) -> Event:
         outgoing.message.message_id,
         State.ENQUEUED if due is None else State.DELAYED,
         now,
-        life=life,
+        life=max(life, outgoing.life),
         eta=due,
         birth=birth(outgoing),
         record=outgoing.record,
@@ -62,7 +67,15 @@ def birth(outgoing: Outgoing) -> Birth:
         options,
         str(options["message_id"]) if "message_id" in options else "",
         outgoing.parent_id,
+        _group_id(options),
     )
+
+
+def _group_id(options: Mapping[str, Any]) -> str:
+    """The composition that a message belongs to; people may put anything into options."""
+    group_id = options.get("group_id", "")
+    is_id = isinstance(group_id, str) and len(group_id) <= MAX_ID_LENGTH and group_id.isprintable()
+    return group_id if is_id else ""
 
 
 def promoted(
@@ -79,15 +92,61 @@ def discarded(
     return Event(Kind.WITHDRAWN, message_id, State.DISCARDED, now, life, retries, deliveries + 1, lost, record=record)
 
 
-def missed(
-    message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int, started_at: int | None, worker: str
-) -> Event:
-    """The broker does not know a message any more that nobody saw end; ``now`` is the time of who noticed."""
+class Numbers(NamedTuple):
+    """The counters of a message, as its record has them."""
+
+    life: int
+    retries: int
+    deliveries: int
+    lost: int
+
+
+def missed(message_id: str, now: int, numbers: Numbers, above: int, started_at: int | None, worker: str) -> Event:
+    """The broker does not know a message any more that nobody saw end; ``now`` is the time of who noticed.
+
+    ``above``: the guard of what was heard of it last.
+    """
     error = ErrorInfo("MessageLost", "The broker does not know this message any more.")
-    return Event(
-        Kind.MISSED, message_id, State.DEAD, now, life, retries, deliveries, lost,
+    event = Event(
+        Kind.MISSED, message_id, State.DEAD, now, *numbers,
         started_at=started_at, worker=worker, reason="lost", error=error,
     )  # fmt: skip
+    if guard(event) > above:
+        return event
+    # The last that was heard of it is its promotion, which belongs to the delivery that never came.
+    return msgspec.structs.replace(event, delivery=numbers.deliveries + 1)
+
+
+def given_up(message_id: str, now: int, numbers: Numbers, above: int) -> Event:
+    """Somebody crossed off a message of which nobody knows whether it will ever run; if it does, that counts."""
+    event = Event(Kind.MISSED, message_id, State.DISCARDED, now, *numbers)
+    if guard(event) > above:
+        return event
+    # Below everything that the next delivery would tell.
+    return msgspec.structs.replace(event, kind=Kind.PROMOTED, delivery=numbers.deliveries + 1)
+
+
+def doubted(birth: Event) -> Event:
+    """A birth was told of a message of which nobody knows whether its broker has it; whatever becomes of it wins."""
+    return msgspec.structs.replace(birth, kind=Kind.MISSED, state=State.UNKNOWN)
+
+
+def found(held: Held, now: int) -> Event | None:
+    """A message whose record does not know any more what became of it, as its broker holds it.
+
+    None while a worker has it, whose answer is on its way.
+    """
+    delivery = held.delivery
+    if held.state == "dead":
+        return found_dead(delivery, now)
+    if held.state == "in_flight":
+        return None
+    numbers = (delivery.life, delivery.retries, delivery.number, delivery.lost)
+    if held.state == "ready":
+        return promoted(delivery.message_id, now, *numbers, delivery.record)
+    kind = Kind.SETTLED if delivery.number else Kind.CREATED
+    state = State.RETRYING if delivery.retries else State.DELAYED
+    return Event(kind, delivery.message_id, state, now, *numbers, eta=held.due_at, record=delivery.record)
 
 
 def found_dead(delivery: Delivery, now: int, app_label: str = "") -> Event:
@@ -144,7 +203,7 @@ def settled(settlement: Settlement, worker_id: str, now: int, attempt_outcome: s
         worker_id,
         outcome.reason if isinstance(outcome, Dead) else "",
         name,
-        settlement.error,
+        settlement.error or settlement.result_error,
         _late_birth(settlement, now),
         delivery.record,
     )
@@ -224,6 +283,11 @@ def lost_after(delivery: Delivery, outcome: Outcome) -> int:
 
 def buried(delivery: Delivery, casualty: Casualty, outcome: Outcome, now: int) -> Settlement:
     """The settlement that the keeper makes for a delivery that was running when its worker died."""
-    kind = HardTimeLimit if casualty.kind == "time_limit" else LostWorker
-    error = None if casualty.kind == "interrupted" else ErrorInfo(kind.__name__, casualty.detail)
+    error = casualty_error(casualty)
     return Settlement(delivery, outcome, error, started_at=casualty.started_at or now, finished_at=now)
+
+
+def casualty_error(casualty: Casualty) -> ErrorInfo | None:
+    """What a burial says of a delivery that was running; nothing of one that was only interrupted."""
+    kind = HardTimeLimit if casualty.kind == "time_limit" else LostWorker
+    return None if casualty.kind == "interrupted" else ErrorInfo(kind.__name__, casualty.detail)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from queue import Empty, Queue
+from typing import Any
 
-from .clock import wall_ms
+from .clock import monotonic, wall_ms
+from .errors import QueueJoinTimeout
 
 QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 MAX_NAME_LENGTH = 200
@@ -14,6 +19,13 @@ MAX_NAME_LENGTH = 200
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
 
 _DELAY_SUFFIX, _DEAD_SUFFIX = ".DQ", ".XQ"
+
+
+def refuse_options(kind: str, given: Iterable[str], advice: Mapping[str, str]) -> None:
+    """Raise ValueError for an option of Dramatiq's that has no meaning here, saying what has."""
+    for name in given:
+        if name in advice:
+            raise ValueError(f"{kind} has no {name}: {advice[name]}")
 
 
 def current_millis() -> int:
@@ -72,3 +84,42 @@ def compute_backoff(
         if backoff > max_backoff:
             backoff = int(max_backoff * random.uniform(0.5, 1))
     return attempts + 1, min(backoff, max_backoff)
+
+
+# What applications that came from Dramatiq may import
+
+
+def getenv_int(name: str) -> int | None:
+    """The whole number in the environment's variable ``name``; None when there is none, ValueError for another text."""
+    text = os.environ.get(name)
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} in the environment is not a whole number: {text!r}") from None
+
+
+def iter_queue(queue: Queue[Any]) -> Iterator[Any]:
+    """Take out of a queue what is in it, until it is empty; each item counts as done."""
+    while True:
+        try:
+            item = queue.get_nowait()
+        except Empty:
+            return
+        yield item
+        queue.task_done()
+
+
+def join_queue(queue: Queue[Any], timeout: float | None = None) -> None:
+    """Wait until everything that is in a queue is done; QueueJoinTimeout when it is not within so many seconds."""
+    with queue.all_tasks_done:
+        if not queue.all_tasks_done.wait_for(lambda: not queue.unfinished_tasks, timeout):
+            raise QueueJoinTimeout(f"{queue.unfinished_tasks} items are not done after {timeout} s.")
+
+
+def join_all(joinables: Iterable[Any], timeout: float) -> None:
+    """Join threads or processes one after the other, for ``timeout`` milliseconds in all."""
+    deadline = monotonic() + timeout / 1000
+    for joinable in joinables:
+        joinable.join(timeout=max(0.0, deadline - monotonic()))

@@ -20,8 +20,10 @@ DEFAULTS: dict[str, Any] = {
     "AUTODISCOVER": ["tasks"],
     "ENCODER": "django_tasks_q.encoder.JSONEncoder",
     "ACTOR_DEFAULTS": {},
+    "MESSAGE_OPTIONS": [],
     "OUTBOX": True,
     "RATE_LIMITS_URL": None,
+    "RESULTS_URL": None,
     "NAMESPACE": "dtq",
     "RECORDS": {},
     "LEASE": 30_000,
@@ -34,13 +36,15 @@ DEFAULTS: dict[str, Any] = {
     "UNKNOWN_ACTOR_GRACE": 600_000,
     "PROCESSES": None,
     "THREADS": 8,
+    "ASYNC_CONCURRENCY": 1_000,
     "WORKER_SHUTDOWN_TIMEOUT": 30_000,
     "SWITCH_INTERVAL": 0.0005,
 }
 """Durations are milliseconds. ``PROCESSES`` None: one for each CPU. ``MIDDLEWARE`` None: the default stack.
 
-``RATE_LIMITS_URL`` None: the database broker's own database, memory for a broker in memory, else the database of the
-records. ``NAMESPACE`` begins the names of everything in Redis and RabbitMQ.
+``RATE_LIMITS_URL`` None: the database or the Redis of the broker, memory for a broker in memory, else the database of
+the records. ``RESULTS_URL`` None: the broker's own store; with RabbitMQ the database of the records. ``NAMESPACE``
+begins the names of everything in Redis and RabbitMQ.
 """
 
 RECORDS: dict[str, Any] = {
@@ -95,8 +99,13 @@ _RULES: dict[str, Rule] = {
     ),
     "ENCODER": (lambda value: isinstance(value, str), "is a dotted path"),
     "ACTOR_DEFAULTS": _DICT,
+    "MESSAGE_OPTIONS": (
+        lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),
+        'is a list of names, such as ["campaign"]',
+    ),
     "OUTBOX": _SWITCH,
     "RATE_LIMITS_URL": _TEXT,
+    "RESULTS_URL": _TEXT,
     "NAMESPACE": (_is_name, "is 1 to 64 letters, digits, dots, dashes or underscores"),
     "RECORDS": _DICT,
     "LEASE": _whole(1),
@@ -109,12 +118,13 @@ _RULES: dict[str, Rule] = {
     "UNKNOWN_ACTOR_GRACE": _whole(0),
     "PROCESSES": _whole(1),
     "THREADS": _whole(1),
+    "ASYNC_CONCURRENCY": _whole(1),
     "WORKER_SHUTDOWN_TIMEOUT": _whole(0),
     "SWITCH_INTERVAL": (lambda value: type(value) in (int, float) and 0 < value < 60, "is seconds, above 0"),
 }
 """A wrong value would show only in a worker, as a traceback. The default itself, such as None, is always right."""
 
-_SECRET = ("BROKER_URL", "BROKER_OPTIONS", "RATE_LIMITS_URL")
+_SECRET = ("BROKER_URL", "BROKER_OPTIONS", "RATE_LIMITS_URL", "RESULTS_URL")
 """What may hold a password, and is never repeated."""
 
 _RECORDS_RULES: dict[str, Rule] = {

@@ -6,7 +6,7 @@ A context variable, so it follows copied contexts (threads started with one, asy
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -33,14 +33,14 @@ class Running(msgspec.Struct):
 _running: ContextVar[Running | None] = ContextVar("django_tasks_q_running", default=None)
 
 
-def enter(running: Running) -> Token[Running | None]:
-    """The engine's: make ``running`` the current attempt until :func:`leave`."""
-    return _running.set(running)
+def context_of(running: Running) -> Context:
+    """The engine's: a copy of this thread's context in which ``running`` is the current attempt.
 
-
-def leave(token: Token[Running | None]) -> None:
-    """The engine's: nothing of this attempt may be seen by the next one."""
-    _running.reset(token)
+    Everything that belongs to the attempt runs in it, on whatever thread; what is set there nobody sees afterwards.
+    """
+    context = copy_context()
+    context.run(_running.set, running)
+    return context
 
 
 def get_running() -> Running | None:

@@ -14,8 +14,10 @@ from .outcomes import ErrorInfo, Outcome, Retry
 class Outgoing(msgspec.Struct, frozen=True):
     """A message ready for the store: encoded, checked, its time known.
 
-    ``delay`` is milliseconds from now by the store's clock, ``eta`` epoch milliseconds; both None: at once. ``repeat``:
-    it may have been sent before, so a broker that can tell leaves out what it knows already.
+    ``delay`` is milliseconds from now by the store's clock, ``eta`` epoch milliseconds; both None: at once.
+    ``sent_since`` (epoch milliseconds of this machine's clock): it was made then and may have been sent since, so a
+    broker that can tell leaves out what it has, or had at that time or later. What ended before was another message,
+    whose id is used again. ``life``: at least; of a message that begins another one.
     """
 
     message: Message[Any]
@@ -26,7 +28,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     app_label: str = ""
     parent_id: str = ""
     record: bool = True
-    repeat: bool = False
+    sent_since: int | None = None
+    life: int = 0
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -53,12 +56,22 @@ class Held(msgspec.Struct, frozen=True):
     owner: str = ""
 
 
+class Result(msgspec.Struct, frozen=True):
+    """A result, or the failure that stands in its place, ready to be stored for ``ttl`` milliseconds."""
+
+    key: str
+    payload: bytes
+    ttl: int
+
+
 class Settlement(msgspec.Struct, frozen=True):
     """What became of a delivery: carried out in one step, and only for whoever still owns it.
 
     ``payload`` replaces the stored message where middleware changed it; ``then`` are the messages that this one causes;
     times are epoch milliseconds of the worker's clock and only shown to people; ``exception`` never leaves the process;
-    ``app_label`` is the actor's, for the record that a message without one gets when it dies.
+    ``app_label`` is the actor's, for the record that a message without one gets when it dies. ``result`` is stored
+    before, or in the same step where :meth:`Broker.carries_results`; ``result_error`` is what kept it from that, which
+    is recorded where the message itself has no error.
     """
 
     delivery: Delivery
@@ -70,6 +83,8 @@ class Settlement(msgspec.Struct, frozen=True):
     finished_at: int = 0
     exception: BaseException | None = None
     app_label: str = ""
+    result: Result | None = None
+    result_error: ErrorInfo | None = None
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -141,8 +156,8 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 class MessageProxy:
     """A message on its way through the hooks: attribute access falls through to the message.
 
-    Hooks may call :meth:`fail` and may set ``outcome``. What they send on account of this message goes through
-    :meth:`cause`, so that it happens exactly when the settlement does.
+    Hooks may call :meth:`fail` and may set ``outcome`` and ``result``. What they send on account of this message goes
+    through :meth:`cause`, so that it happens exactly when the settlement does.
     """
 
     __slots__ = (
@@ -151,8 +166,11 @@ class MessageProxy:
         "caused",
         "delivery",
         "failed",
+        "has_ended",
         "notify_shutdown",
         "outcome",
+        "result",
+        "result_error",
         "time_limit",
     )
 
@@ -162,8 +180,11 @@ class MessageProxy:
         self.delivery = delivery
         self.failed = False
         self.outcome: Outcome | None = None
+        self.result: Result | None = None
+        self.result_error: ErrorInfo | None = None
         self.time_limit: int | None = None
         self.notify_shutdown = False
+        self.has_ended = False
         self.caused: list[tuple[Message[Any], int | None]] = []
 
     def __getattr__(self, name: str) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
 class DjangoTasksQError(Exception):
@@ -101,6 +102,36 @@ class RateLimitExceeded(DjangoTasksQError):
     """The rate limit was reached."""
 
 
+class ResultError(DjangoTasksQError):
+    """Base of what there is to say instead of a result."""
+
+
+class ResultMissing(ResultError):
+    """There is no result: the message has not ended, its results are not stored, or this one has expired."""
+
+
+class ResultTimeout(ResultError):
+    """There was no result when the time was up."""
+
+
+class ResultFailure(ResultError):
+    """The message failed for good, or its result could not be stored.
+
+    Parameters:
+        orig_exc_type: the name of the exception's class.
+        orig_exc_msg: its text.
+        traceback: as the worker saw it, bounded; empty where there was none.
+    """
+
+    def __init__(
+        self, message: str | None = None, orig_exc_type: str = "", orig_exc_msg: str = "", traceback: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.orig_exc_type = orig_exc_type
+        self.orig_exc_msg = orig_exc_msg
+        self.traceback = traceback
+
+
 class BadArguments(DjangoTasksQError, TypeError):
     """The message's arguments do not fit the actor's signature."""
 
@@ -161,3 +192,20 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
 
     close = get_close_matches(name, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def renamed(name: str, module: str) -> Any:
+    """``module.name`` by its name of today; AttributeError for what never was there.
+
+    Dramatiq deprecates ``ConnectionError``, too: it hides Python's own.
+    """
+    if name != "ConnectionError":
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    warnings.warn("ConnectionError is called BrokerConnectionError.", DeprecationWarning, stacklevel=3)
+    return BrokerConnectionError
+
+
+if not TYPE_CHECKING:  # type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        return renamed(name, __name__)

@@ -78,6 +78,11 @@ LIFE_SHIFT = _ATTEMPT_BITS + _DELIVERY_BITS + _KIND_BITS
 """A guard shifted by this is the life."""
 
 
+def is_of_later_delivery(guard: int, than: int) -> bool:
+    """Whether one guard tells of a later life, attempt or delivery than another, whatever happened in it."""
+    return guard >> _KIND_BITS > than >> _KIND_BITS
+
+
 def guard(event: Event) -> int:
     """One integer below 2**63 that rises with (life, attempt, delivery, kind).
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import ceil
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def without(queues: Mapping[str, T], left_out: Collection[str]) -> Mapping[str, T]:
+    """The queues that may be asked now, with what is told of each."""
+    return {name: told for name, told in queues.items() if name not in left_out} if left_out else queues
 
 
 def quotas(weights: Mapping[str, int], room: int, turn: int, most_queues: int) -> list[tuple[str, int]]:

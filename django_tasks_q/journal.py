@@ -15,6 +15,7 @@ import msgspec
 
 from .errors import DecodeError
 from .events import Event
+from .waker import Waker
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -61,6 +62,25 @@ class Backlog(msgspec.Struct, frozen=True):
     gap: Gap | None = None
 
 
+class Ear(ABC):
+    """Hears of events that come into an empty journal. One thread uses it, the one that waits."""
+
+    @abstractmethod
+    def listen(self) -> None:
+        """Hear of every partition from now on; what is there already, or is left there, is not heard of.
+
+        Called before each look, it costs nothing when nothing has changed. Raises :class:`BrokerConnectionError`.
+        """
+
+    @abstractmethod
+    def has_rung(self) -> bool:
+        """Whether something came since this was asked last, or may have come: then one listens and looks again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Hear nothing more; :meth:`listen` may be called again."""
+
+
 class Journal(ABC):
     """A broker's events, in partitions that are mirrored independently, each by one mirror at a time.
 
@@ -96,6 +116,10 @@ class Journal(ABC):
     @abstractmethod
     def backlog(self, partition: str) -> Backlog:
         """How much waits there, in one cheap question."""
+
+    def ear(self, waker: Waker) -> Ear | None:
+        """Something that wakes ``waker`` when a journal was empty and is not any more; None: one has to look."""
+        return None
 
     def close(self) -> None:
         """Stop reading: what was read here and not trimmed is there for others. Reading may begin again."""

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from .broker import Broker
+from .changes import casualty_error
 from .deliveries import Casualty, Delivery, Judge, MessageProxy
 from .errors import DecodeError, TimeLimitExceeded
 from .message import Message
 from .middleware import Retries
 from .outcomes import HANDED_BACK, UNDECODABLE, Outcome, RetryPolicy, decide, decide_lost
+from .results.middleware import failure_of
+from .results.post import ResultPost
 
 
 def make_judge(broker: Broker) -> Judge:
     """A judge that knows the actors of ``broker``. It reads their options and runs none of their code."""
     retries = next((item for item in broker.middleware if isinstance(item, Retries)), None)
+    post = ResultPost(broker)
 
     def judge(delivery: Delivery, casualty: Casualty) -> Outcome:
         if casualty.kind == "interrupted":
             return HANDED_BACK
+        message: Message[object] | None
         try:
             message = Message.decode(delivery.payload)
         except DecodeError:
-            return UNDECODABLE
+            message = None
+        outcome = UNDECODABLE if message is None else find(message, delivery, casualty)
+        told = failure_of(broker, delivery.message_id, outcome, casualty_error(casualty), message)
+        if told is not None:
+            post.leave([told])
+        return outcome
+
+    def find(message: Message[object], delivery: Delivery, casualty: Casualty) -> Outcome:
         if casualty.kind == "time_limit":
             return decide(TimeLimitExceeded(), delivery.retries, _policy(broker, message, retries))
         return decide_lost(delivery.lost, _delivery_limit(broker, message), alone=casualty.alone)

@@ -19,9 +19,10 @@ def set_fields_source(source: Callable[[], Fields]) -> None:
     _current_fields = source
 
 
-def get_logger(module: ModuleType | str, name: str | None = None) -> logging.Logger:
-    """The logger ``module.Name``, or of the module alone."""
+def get_logger(module: ModuleType | str, name: str | type | None = None) -> logging.Logger:
+    """The logger ``module.Name``, or of the module alone; ``name`` may be a class."""
     path = module if isinstance(module, str) else module.__name__
+    name = name.__name__ if isinstance(name, type) else name
     return logging.getLogger(f"{path}.{name}" if name else path)
 
 

@@ -99,7 +99,13 @@ class Message(msgspec.Struct, Generic[R], frozen=True):
     @classmethod
     def decode(cls, data: bytes) -> Message[Any]:
         """The message in ``data``. Raises :class:`DecodeError` whatever is wrong with it."""
-        return cls.from_dict(_encoder.decode(data), data)
+        try:
+            wire = _encoder.decode(data)
+        except DecodeError:
+            raise
+        except Exception as error:  # the encoder may be the project's own
+            raise DecodeError(f"The encoder failed: {type(error).__name__}: {error}", data, error) from error
+        return cls.from_dict(wire, data)
 
     @classmethod
     def from_dict(cls, wire: dict[str, Any], data: bytes = b"") -> Message[Any]:
@@ -141,6 +147,29 @@ class Message(msgspec.Struct, Generic[R], frozen=True):
         """What is recorded of the message: a ``MessageRecord``; None when there is none. Errors as :meth:`fetch`."""
         return _lookup().record(self.message_id)
 
+    def get_result(self, *, backend: Any = None, block: bool = False, timeout: int | None = None) -> R:
+        """What the actor returned; as often as one likes, until it expires.
+
+        Parameters:
+            backend: where to look; the process's broker knows when not given.
+            block: wait for it.
+            timeout: milliseconds to wait at most; 10,000 when not given.
+
+        Raises:
+            ResultMissing: there is none, or none yet.
+            ResultTimeout: there was none within the time.
+            ResultFailure: the message failed for good.
+            BrokerConnectionError: the store of results cannot be reached.
+            RuntimeError: the broker has no ``Results`` in its middleware.
+        """
+        result: R = _results().get_result(self, backend=backend, block=block, timeout=timeout)
+        return result
+
+    async def aget_result(self, *, backend: Any = None, block: bool = False, timeout: int | None = None) -> R:
+        """:meth:`get_result` from async code, without blocking the event loop."""
+        result: R = await _results().aget_result(self, backend=backend, block=block, timeout=timeout)
+        return result
+
     def copy(self, **attributes: Any) -> Message[R]:
         """A copy with other attributes; ``options`` are merged into the present ones."""
         if "options" in attributes:
@@ -161,6 +190,29 @@ def set_join(join: Callable[[Any, Any], Any]) -> None:
     """Say what ``message | other`` makes."""
     global _join
     _join = join
+
+
+class ResultReader(Protocol):
+    """Who finds results."""
+
+    def get_result(self, message: Message[Any], *, backend: Any, block: bool, timeout: int | None) -> Any: ...
+
+    async def aget_result(self, message: Message[Any], *, backend: Any, block: bool, timeout: int | None) -> Any: ...
+
+
+_reader: ResultReader | None = None
+
+
+def set_result_reader(reader: ResultReader) -> None:
+    """Say who finds results; the results room does."""
+    global _reader
+    _reader = reader
+
+
+def _results() -> ResultReader:
+    if _reader is None:
+        raise RuntimeError("Nobody here finds results: import django_tasks_q.results.")
+    return _reader
 
 
 class Lookup(Protocol):

@@ -150,6 +150,19 @@ class MessageRecord(models.Model):
                 where=~Q(correlation_id=""),
                 mysql=["correlation_id"],
             ),
+            VendorIndex(
+                fields=["group_id", "created_at"],
+                name="dtq_record_group",
+                where=~Q(group_id=""),
+                mysql=["group_id", "created_at"],
+            ),
+            # What groups have not been told of: few rows, where the database can leave out the others.
+            VendorIndex(
+                fields=["finished_at", "message_id"],
+                name="dtq_record_group_failed",
+                where=~Q(group_id="") & Q(state__in=["dead", "discarded", "revoked"]),
+                mysql=["finished_at", "message_id"],
+            ),
         ]
 
     def __str__(self) -> str:
@@ -280,6 +293,12 @@ class QueuedMessage(models.Model):
             VendorIndex(
                 fields=["due_at"], name="dtq_queue_delayed", where=Q(place=Place.DELAYED), mysql=["place", "due_at"]
             ),
+            VendorIndex(  # by the mark of what they are parked on, which stands where dead letters have their reason
+                fields=["dead_reason", "queue_name", "priority", "id"],
+                name="dtq_queue_parked",
+                where=Q(place=Place.DELAYED) & ~Q(dead_reason=""),
+                mysql=["place", "dead_reason", "queue_name", "priority", "id"],
+            ),
             VendorIndex(fields=["owner"], name="dtq_queue_owner", where=Q(place=Place.IN_FLIGHT), mysql=["owner"]),
             VendorIndex(fields=["died_at"], name="dtq_queue_dead", where=Q(place=Place.DEAD), mysql=["died_at"]),
             VendorIndex(
@@ -356,6 +375,8 @@ class WaitingMessage(models.Model):
             models.Index(fields=["kind", "due_at"], name="dtq_waiting_due"),
             models.Index(fields=["expires_at"], name="dtq_waiting_expires"),
             models.Index(fields=["kind", "queue_name", "since"], name="dtq_waiting_queue"),
+            # Those that are parked on a key, in line; the mark of the key is their reason.
+            models.Index(fields=["kind", "queue_name", "reason", "priority", "id"], name="dtq_waiting_parked"),
         ]
         constraints = [
             # Moving a message into a row may be repeated after a crash; the row stays one.
@@ -389,6 +410,87 @@ class RateLimitMutex(models.Model):
 
     def __str__(self) -> str:
         return str(self.key)
+
+
+class MessageResult(models.Model):
+    """What an actor returned, or what ended its message, until it expires (epoch milliseconds, the database's clock).
+
+    ``message_key`` is the namespace of the backend, a colon, and the id of the message.
+    """
+
+    message_key = IdField(_("key"), max_length=160, primary_key=True)
+    payload = models.BinaryField(_("payload"))
+    expires_at = models.BigIntegerField(_("expires"))
+
+    class Meta:
+        verbose_name = _("result")
+        verbose_name_plural = _("results")
+        default_permissions = ()
+        indexes = [models.Index(fields=["expires_at"], name="dtq_result_expires")]
+
+    def __str__(self) -> str:
+        return str(self.message_key)
+
+
+class RateLimitAdmissions(models.Model):
+    """How many were admitted lately: ``slots`` is JSON, see ``rate_limits/admissions.py``.
+
+    ``version`` rises with every change; ``expires_at`` (epoch milliseconds of the database) is when nothing counts.
+    """
+
+    key = IdField(max_length=270, primary_key=True)
+    slots = models.TextField(default="[]")
+    version = models.BigIntegerField(default=0)
+    expires_at = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("admissions")
+        verbose_name_plural = _("admissions")
+        default_permissions = ()
+        indexes = [models.Index(fields=["expires_at"], name="dtq_admissions_expires")]
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+class RateLimitGathering(models.Model):
+    """How many of the parties of a barrier or a group have arrived, how many are not ok, and who made it complete.
+
+    ``expires_at`` (epoch milliseconds of the database) is when all of it is forgotten.
+    """
+
+    key = IdField(max_length=255, primary_key=True)
+    parties = models.IntegerField(default=0)
+    arrived = models.IntegerField(default=0)
+    failed = models.IntegerField(default=0)
+    completer = NameField(max_length=255, default="")
+    expires_at = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("gathering")
+        verbose_name_plural = _("gatherings")
+        default_permissions = ()
+        indexes = [models.Index(fields=["expires_at"], name="dtq_gathering_expires")]
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.arrived}/{self.parties}"
+
+
+class RateLimitArrival(models.Model):
+    """One that has arrived, and whether it is ok."""
+
+    gathering = IdField(max_length=255)
+    member = IdField(max_length=255)
+    ok = models.BooleanField()
+
+    class Meta:
+        verbose_name = _("arrival")
+        verbose_name_plural = _("arrivals")
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["gathering", "member"], name="dtq_arrival_once")]
+
+    def __str__(self) -> str:
+        return f"{self.gathering} {self.member}"
 
 
 class WorkerProcess(models.Model):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from .deliveries import Outgoing
@@ -22,6 +24,24 @@ class Outbox(ABC):
         None is the default database. Nothing is published when the transaction, or the savepoint it happened in, is
         rolled back.
         """
+
+
+_is_safe: ContextVar[bool] = ContextVar("_is_safe", default=False)
+
+
+@contextmanager
+def safe() -> Iterator[None]:
+    """What is sent inside waits in rows as well: who is told at once that its broker takes nothing loses nothing."""
+    token = _is_safe.set(True)
+    try:
+        yield
+    finally:
+        _is_safe.reset(token)
+
+
+def is_safe() -> bool:
+    """Whether the present send is :func:`safe`, so that nobody need wait for a broker that takes nothing just now."""
+    return _is_safe.get()
 
 
 _outbox: Outbox | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -49,6 +50,11 @@ class Parked(msgspec.Struct, frozen=True):
     key: str
     delay: int
 
+    @property
+    def mark(self) -> str:
+        """What a broker finds by which is parked on this key."""
+        return mark_of(self.key)
+
     def __post_init__(self) -> None:
         _bound_delay(self)
 
@@ -76,6 +82,11 @@ class Requeue(msgspec.Struct, frozen=True):
 
 class Revoked(msgspec.Struct, frozen=True):
     """Somebody called it off."""
+
+
+def mark_of(key: str) -> str:
+    """A key as 32 characters, whatever it is made of."""
+    return blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 Outcome = Done | Skipped | Retry | Parked | Dead | Requeue | Revoked

@@ -23,6 +23,16 @@ Redact = Callable[[str, list[Any], dict[str, Any]], tuple[list[Any], dict[str, A
 
 HIDDEN = "<hidden>"
 
+_CARRIED = (
+    "pipe_target",
+    "group",
+    "group_completion_callbacks",
+    "group_failure_callbacks",
+    "group_target",
+    "group_outer",
+)
+"""Options that hold whole messages, or options that do."""
+
 
 class Recording(msgspec.Struct, frozen=True):
     """The project's wishes.
@@ -69,15 +79,22 @@ class Recording(msgspec.Struct, frozen=True):
             return [HIDDEN], {}
 
     def _shown_options(self, options: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Later steps of a pipeline travel in the options, arguments and all."""
-        target = None if options is None else options.get("pipe_target")
-        if options is None or not isinstance(target, dict):
+        """Later steps of a pipeline and callbacks of groups travel in the options, arguments and all."""
+        if options is None or not any(name in options for name in _CARRIED):
             return options
+        return {name: self._shown_carried(value) if name in _CARRIED else value for name, value in options.items()}
+
+    def _shown_carried(self, carried: Any) -> Any:
+        if isinstance(carried, list):
+            return [self._shown_carried(one) for one in carried]
+        if not isinstance(carried, dict):
+            return carried
+        if "actor_name" not in carried:  # a step that is a group, or what a group is a member of
+            return self._shown_options(carried)
         args, kwargs = self.shown_arguments(
-            str(target.get("actor_name", "")), target.get("args", ()), target.get("kwargs", {})
+            str(carried["actor_name"]), carried.get("args", ()), carried.get("kwargs", {})
         )
-        hidden = {**target, "args": args, "kwargs": kwargs, "options": self._shown_options(target.get("options", {}))}
-        return {**options, "pipe_target": hidden}
+        return {**carried, "args": args, "kwargs": kwargs, "options": self._shown_options(carried.get("options", {}))}
 
 
 def is_recorded(event: Event) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .broker import Broker, get_broker
@@ -30,12 +30,18 @@ def send_many(
             raise TypeError(f"send_many() takes messages (actor.message(...)), not {message!r:.80}.")
     if on_commit or using is not None:
         return broker.enqueue_on_commit(messages, using=using)
-    waiting = [message for message in messages if _waits(broker, message)]
-    if not waiting:
-        return broker.enqueue_many(messages)
-    broker.enqueue_on_commit(waiting)
-    broker.enqueue_many([message for message in messages if not _waits(broker, message)])
+    send_through(broker, messages)
     return messages
+
+
+def send_through(broker: Broker, messages: Sequence[Message[Any]]) -> None:
+    """Send messages now, those whose actors are declared so on commit."""
+    waiting = [message for message in messages if _waits(broker, message)]
+    if waiting:
+        broker.enqueue_on_commit(waiting)
+        messages = [message for message in messages if not _waits(broker, message)]
+    if messages:
+        broker.enqueue_many(messages)
 
 
 def _waits(broker: Broker, message: Message[Any]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from threading import BoundedSemaphore, local
 from typing import Any
 
 from django.db import (
@@ -23,11 +24,18 @@ from django.db import (
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from . import clock
 from .errors import BrokerConnectionError, BrokerNotReady
 
 Row = tuple[Any, ...]
 
+_AT_ONCE = 2
+_FRESH = 5.0
+"""How many connections threads share, and for how many seconds one of them is good without being used: a server that
+was started anew meanwhile, or another one after a failover, gets a new one."""
+
 _POSTGRESQL_BEGIN = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'"
+_MARIADB_LIMIT = "SET SESSION idle_transaction_timeout = 5"
 
 
 class Database:
@@ -40,6 +48,7 @@ class Database:
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
+        self._limited = local()
 
     @property
     def connection(self) -> BaseDatabaseWrapper:
@@ -68,7 +77,21 @@ class Database:
         return not connection.autocommit  # get_autocommit() would connect, which a unit test may forbid
 
     def own(self) -> None:
-        """This thread's connection is the engine's: each statement commits, whatever ``AUTOCOMMIT`` says of others."""
+        """This thread's connection is the engine's: each statement commits, whatever ``AUTOCOMMIT`` says of others.
+
+        MariaDB ends a transaction in which nothing happens for seconds, as PostgreSQL does with each of
+        :meth:`transaction`; MySQL has nothing of the kind.
+        """
+        self._commit_each()
+        connection: Any = self.connection
+        if connection.vendor == "mysql" and connection.connection is not getattr(self._limited, "connection", None):
+            with self.errors():
+                if connection.mysql_is_mariadb:
+                    with self._cursor() as cursor:
+                        cursor.execute(_MARIADB_LIMIT)
+            self._limited.connection = connection.connection
+
+    def _commit_each(self) -> None:
         connection: Any = self.connection
         with self.errors():
             if not connection.in_atomic_block and not connection.get_autocommit():
@@ -123,13 +146,13 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """The engine's own transaction, on a connection that only the engine uses.
+        """The engine's own transaction, on a connection that is in none.
 
         SQLite's takes the write lock at once: deferred, it could not be upgraded while somebody else writes, whatever
         the time-out. PostgreSQL ends one in which nothing happens for seconds: the other side may be a host that was
         cut off, and while its locks are held nobody can give back what it had claimed.
         """
-        self.own()
+        self._commit_each()
         self._begin()
         try:
             yield
@@ -212,6 +235,64 @@ class Database:
             self.connection.close()
         except Error:
             self.connection.connection = None
+
+
+class SeparateConnection(Database):
+    """A connection beside the thread's own, until it is closed."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        self._connection = connections.create_connection(alias)
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        return self._connection
+
+
+class SharedConnections:
+    """A few connections of the engine's own, for threads whose own ones are closed again and again.
+
+    To open one takes longer than most of what is asked on it. Who finds all of them in use waits for his turn.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._room = BoundedSemaphore(_AT_ONCE)
+        self._idle: list[tuple[float, Database]] = []
+
+    @contextmanager
+    def one(self) -> Iterator[Database]:
+        """One of them, for nobody else meanwhile. After an error it is closed, whatever it was."""
+        with self._room:
+            database = self._fresh() or self._open()
+            try:
+                yield database
+            except BaseException:
+                database.close()
+                raise
+            self._idle.append((clock.monotonic(), database))
+
+    def _fresh(self) -> Database | None:
+        """The one that was used last, if that is not long ago."""
+        try:
+            since, database = self._idle.pop()
+        except IndexError:
+            return None
+        if clock.monotonic() - since < _FRESH:
+            return database
+        database.close()
+        return None
+
+    def _open(self) -> Database:
+        database = SeparateConnection(self._alias)
+        database.connection.inc_thread_sharing()
+        database.own()
+        return database
+
+    def close(self) -> None:
+        """Let go of those that nobody uses now."""
+        while self._idle:
+            self._idle.pop()[1].close()
 
 
 def _postgresql_cursor(connection: Any) -> Any:

@@ -61,7 +61,7 @@ MOVES: tuple[Move, ...] = (
     _move("bury", "running enqueued delayed retrying", State.DEAD),
     _move("requeue", "dead unknown", State.ENQUEUED),
     _move("revoke", "pending enqueued delayed retrying running dead", State.REVOKED),
-    _move("discard", "pending enqueued delayed retrying dead", State.DISCARDED),
+    _move("discard", "pending enqueued delayed retrying dead unknown", State.DISCARDED),
     _move("lose sight", _LIVE, State.UNKNOWN),
     _move("find again", "unknown", State.UNKNOWN),
 )

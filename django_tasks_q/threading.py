@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 
 from .errors import Interrupt
 
-__all__ = ["Interrupt", "clear_thread_exception", "current_platform", "raise_thread_exception", "supported_platforms"]
+__all__ = [
+    "Interrupt",
+    "clear_thread_exception",
+    "current_platform",
+    "is_gevent_active",
+    "raise_thread_exception",
+    "supported_platforms",
+]
 
 current_platform = platform.python_implementation()
 supported_platforms = frozenset({"CPython"})
+
+
+def is_gevent_active() -> bool:
+    """Whether threads are greenlets here, because gevent has patched the standard library."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def raise_thread_exception(thread_id: int, exception: type[BaseException]) -> None:

@@ -68,6 +68,10 @@ class WaitingRoom(ABC):
         """Up to ``limit`` messages whose time has come, the longest due first."""
 
     @abstractmethod
+    def claim_parked(self, mark: str, queue_name: str, limit: int) -> list[Kept]:
+        """Up to ``limit`` messages of a queue that are parked with this mark, which is their reason; in line."""
+
+    @abstractmethod
     def remove(self, items: Sequence[Kept]) -> None:
         """The broker has these."""
 

@@ -38,9 +38,21 @@ def exclusive(seconds: float, ttl: int = 60_000, hold_gil: bool = False) -> None
         time.sleep(random.uniform(*_PAUSE))
 
 
-def note(event: str, lease: Lease) -> None:
+@actor(concurrency=1, concurrency_key=KEY, max_retries=3, min_backoff=10, max_backoff=100)
+@recorded
+def declared(seconds: float) -> None:
+    """The same as its own declaration says it; the time stands in for a token, which nobody gets here."""
+    token = time.monotonic_ns()
+    note("enter", token)
+    time.sleep(seconds)
+    note("kept", token)
+    note("leave", token)
+
+
+def note(event: str, holder: Lease | int) -> None:
     """One line: what, by which message and process, with which token, when (monotonic nanoseconds)."""
-    entry = {"event": event, "id": get_message_id(), "pid": os.getpid(), "token": lease.token}
+    token = holder.token if isinstance(holder, Lease) else holder
+    entry = {"event": event, "id": get_message_id(), "pid": os.getpid(), "token": token}
     with open(_path(), "ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         # Under the lock, so that the order of the lines is that of their times.

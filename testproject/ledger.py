@@ -8,8 +8,9 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
 
 from django_tasks_q import get_message_id, get_retry_count
 
@@ -20,7 +21,7 @@ PATH_VARIABLE = "DTQ_LEDGER"
 
 
 def write(event: str, actor_name: str) -> None:
-    """Append one line about the message that runs in this thread, if there is a ledger."""
+    """Append one line about the message that runs here, if there is a ledger."""
     path = os.environ.get(PATH_VARIABLE)
     if path:
         _append(path, _line(event, actor_name))
@@ -31,16 +32,32 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        write("start", function.__name__)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException:
-            write("fail", function.__name__)
-            raise
-        write("end", function.__name__)
-        return result
+        with _run_of(function.__name__):
+            return function(*args, **kwargs)
 
     return run
+
+
+def recorded_coroutine(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """The same for a coroutine function."""
+
+    @functools.wraps(function)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _run_of(function.__name__):
+            return await function(*args, **kwargs)
+
+    return run
+
+
+@contextmanager
+def _run_of(actor_name: str) -> Iterator[None]:
+    write("start", actor_name)
+    try:
+        yield
+    except BaseException:
+        write("fail", actor_name)
+        raise
+    write("end", actor_name)
 
 
 def _line(event: str, actor_name: str) -> bytes:

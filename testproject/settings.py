@@ -67,10 +67,12 @@ SQLITE_OPTIONS = {
 
 
 def database(url_variable: str, default: str) -> dict[str, Any]:
-    """The database an environment variable names; SQLite set up for several processes."""
+    """The database an environment variable names; SQLite set up for several processes, MySQL for many connections."""
     config: dict[str, Any] = env.db_url(url_variable, default=default)
     if config["ENGINE"] == "django.db.backends.sqlite3":
         config["OPTIONS"] = SQLITE_OPTIONS | config.get("OPTIONS", {})
+    if config["ENGINE"] == "django.db.backends.mysql":
+        config["OPTIONS"] = mysql_driver.options(config["HOST"]) | config.get("OPTIONS", {})
     return config
 
 

@@ -7,46 +7,60 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.db import connections
-from django.test.utils import setup_databases, teardown_databases
 from hypothesis import settings as hypothesis_settings
 
 from django_tasks_q import broker as broker_module
 from django_tasks_q import get_encoder, set_encoder
 from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.configured.following import settings_broker
 from tests import settings
+from tests.support import run, templates
+from tests.support.emptying import empty_what_was_used
+from tests.support.order import slow_ones_first
+from tests.support.signals import heed_signals
 from tests.support.waiting import until
 
 # Machines that test are busy: how long one example takes says nothing.
 hypothesis_settings.register_profile("tests", deadline=None, database=None, print_blob=True)
 hypothesis_settings.load_profile("tests")
+heed_signals()
 
-TABLES = (
-    "django_tasks_q_attempt",
-    "django_tasks_q_messagerecord",
-    "django_tasks_q_queuedmessage",
-    "django_tasks_q_queuestate",
-    "django_tasks_q_queueworker",
-    "django_tasks_q_ratelimitmutex",
-    "django_tasks_q_servicelease",
-    "django_tasks_q_waitingmessage",
-    "django_tasks_q_workerprocess",
-)
+_THREADS = pytest.StashKey[set[threading.Thread]]()
+
+OWN = {"default": "sqlite", "postgresql": "postgresql", "mariadb": "mariadb"}
+"""Vendors of the tests' own databases, by alias."""
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(
-    django_test_environment: None, django_db_blocker: pytest.FixtureRequest, django_db_modify_db_settings: None
-) -> Iterator[None]:
-    """Both vendors' databases, whatever the tests ask for. One that cannot be had fails the run."""
+def django_db_setup(django_test_environment: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
+    """Every vendor's database, whatever the tests ask for. One that cannot be had fails the run."""
     settings.FOLDER.mkdir(exist_ok=True)
     with django_db_blocker.unblock():
-        made = setup_databases(0, interactive=False, serialized_aliases=set())
+        for connection in connections.all():
+            templates.OF_VENDOR[OWN[connection.alias]].copy(str(connection.settings_dict["NAME"]))
+            connection.get_database_version()  # Django's checks want to know, also where a test may not connect
+            connection.close()
     yield
     with django_db_blocker.unblock():
-        connections.close_all()
-        teardown_databases(made, 0)
+        for connection in connections.all():
+            connection.close()
+            templates.OF_VENDOR[OWN[connection.alias]].remove(str(connection.settings_dict["NAME"]))
     shutil.rmtree(settings.FOLDER, ignore_errors=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        items[:] = slow_ones_first(items, worker["workercount"])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Who began clears away what all shared, when the others have ended."""
+    if not run.IS_WORKER:
+        templates.clear_away()
 
 
 @pytest.fixture
@@ -57,31 +71,41 @@ def databases(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -
     """
     with django_db_blocker.unblock():
         yield
-        for connection in connections.all():
-            connection.close()
-            with connection.cursor() as cursor:
-                for table in TABLES:
-                    cursor.execute(f"DELETE FROM {table}")
-            connection.close()
+        empty_what_was_used()
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left_behind() -> Iterator[None]:
-    before = set(threading.enumerate())
+def threads_are_noted(request: pytest.FixtureRequest) -> None:
+    request.node.stash[_THREADS] = set(threading.enumerate())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """No thread is left behind, once the test's transaction has ended, for which one may be waiting."""
     yield
-    until(lambda: not _foreign(before), 5, lambda: f"threads left behind: {_foreign(before)}")
+    before = item.stash.get(_THREADS, None)
+    if before is not None:
+        until(lambda: not _foreign(before), 5, lambda: f"threads left behind: {_foreign(before)}")
 
 
 def _foreign(before: set[threading.Thread]) -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]
+    """Not the one that asgiref keeps for the whole process."""
+    known = before | SyncToAsync.single_thread_executor._threads  # type: ignore[attr-defined]
+    return [thread for thread in threading.enumerate() if thread not in known and thread.is_alive()]
 
 
 @pytest.fixture(autouse=True)
 def globals_are_put_back() -> Iterator[None]:
-    """The process's broker and encoder, which tests may set."""
+    """The process's broker, the actors on it, and the encoder, which tests may set or have others stand in for."""
     broker, encoder = broker_module._broker, get_encoder()
+    settings_state = dict(vars(settings_broker))
+    actors = {} if broker is None else dict(broker.actors)
     yield
     broker_module._broker = broker
+    vars(settings_broker).update(settings_state)
+    for actor in actors.values():
+        if broker is not None and broker.actors.get(actor.actor_name) is actor:
+            actor.broker = broker
     set_encoder(encoder)
 
 

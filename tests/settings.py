@@ -16,17 +16,16 @@ FOLDER = Path(tempfile.gettempdir()) / RUN
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": FOLDER / "unused.sqlite3",
-        "OPTIONS": SQLITE_OPTIONS,
         # A file and not memory: several threads, each with a connection of its own, and the write-ahead log.
-        "TEST": {"NAME": FOLDER / "tests.sqlite3"},
+        "NAME": FOLDER / "tests.sqlite3",
+        "OPTIONS": SQLITE_OPTIONS,
     },
     "postgresql": {
         **database("DTQ_TEST_POSTGRES_URL", default="postgres://postgres@127.0.0.1:5432/test"),
-        "TEST": {"NAME": RUN},
+        "NAME": RUN,
     },
     "mariadb": {
         **database("DTQ_TEST_MARIADB_URL", default="mysql://root@127.0.0.1:3306/test"),
-        "TEST": {"NAME": RUN, "CHARSET": "utf8mb4"},
+        "NAME": RUN,
     },
 }

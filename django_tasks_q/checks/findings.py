@@ -39,6 +39,15 @@ def records_alias(broker: Broker) -> str:
     return records_database.alias(broker)
 
 
+def results_alias(broker: Broker) -> str | None:
+    """The database that results are in, if they are in one."""
+    try:
+        return getattr(broker.get_results_backend(), "using", None)
+    except RuntimeError:  # it stores none
+        return None
+
+
 def engine_aliases(broker: Broker) -> set[str]:
-    """The databases that the engine works with all the time: the broker's and that of the records."""
-    return {alias for alias in (broker_alias(broker), records_alias(broker)) if alias is not None}
+    """The databases that the engine works with all the time: the broker's, that of the records, that of results."""
+    aliases = (broker_alias(broker), records_alias(broker), results_alias(broker))
+    return {alias for alias in aliases if alias is not None}

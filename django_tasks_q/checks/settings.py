@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from django.apps import AppConfig
@@ -16,10 +17,10 @@ from ..brokers.unusable import UnusableBroker
 from ..encoder import PickleEncoder
 from .findings import error, usable_broker, warning
 
-_PARTS = (
+_PARTS: tuple[Callable[[], object], ...] = (
     configured.check_broker_url,
     configured.check_records_database,
-    configured.check_rate_limits_url,
+    *(partial(configured.check_backend_url, key) for key in configured.BACKENDS),
     configured.middleware_stack,
     configured.encoder_class,
     configured.make_recording,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from .addresses import check_broker_url, check_rate_limits_url, check_records_database
+from .addresses import BACKENDS, check_backend_url, check_broker_url, check_records_database
+from .backends import rate_limiter_backend, result_backend
 from .following import SettingsBroker, settings_broker
 from .named import encoder_class, make_encoder, make_middleware, make_recording, middleware_stack
-from .rate_limits import rate_limiter_backend
 from .services import make_worker_services
 from .store import give_settings, make_broker, open_store
 
 __all__ = [
+    "BACKENDS",
     "SettingsBroker",
+    "check_backend_url",
     "check_broker_url",
-    "check_rate_limits_url",
     "check_records_database",
     "encoder_class",
     "give_settings",
@@ -24,5 +25,6 @@ __all__ = [
     "middleware_stack",
     "open_store",
     "rate_limiter_backend",
+    "result_backend",
     "settings_broker",
 ]

@@ -18,11 +18,18 @@ BROKERS = {
     **dict.fromkeys(REDIS, "django_tasks_q.brokers.redis.from_url"),
     **dict.fromkeys(RABBITMQ, "django_tasks_q.brokers.rabbitmq.from_url"),
 }
-RATE_LIMITS = {
-    "database": "django_tasks_q.rate_limits.backends.database.from_url",
-    "stub": "django_tasks_q.rate_limits.backends.stub.from_url",
-}
 """By scheme: who makes it."""
+
+_FAMILIES = {"RATE_LIMITS_URL": "rate_limits", "RESULTS_URL": "results"}
+BACKENDS = {
+    key: {
+        "database": f"django_tasks_q.{family}.backends.database.from_url",
+        "stub": f"django_tasks_q.{family}.backends.stub.from_url",
+        **dict.fromkeys(REDIS, f"django_tasks_q.{family}.backends.redis.from_url"),
+    }
+    for key, family in _FAMILIES.items()
+}
+"""By setting, and by the scheme of its URL: who makes it."""
 
 NAMESPACED = (*REDIS, *RABBITMQ)
 """Stores that are shared with others, so that all names in them begin with ``NAMESPACE``."""
@@ -57,11 +64,17 @@ def check_records_database() -> None:
         )
 
 
-def check_rate_limits_url() -> None:
-    """WrongSetting when ``RATE_LIMITS_URL`` names no store."""
-    url = conf.get("RATE_LIMITS_URL")
-    if url is not None and check_scheme(url, "RATE_LIMITS_URL", list(RATE_LIMITS)) == "database":
-        _check_alias(split(url, "RATE_LIMITS_URL").netloc or DEFAULT_DB_ALIAS, "RATE_LIMITS_URL")
+def check_backend_url(key: str) -> None:
+    """WrongSetting when one of ``BACKENDS`` names no store, or one that cannot be used."""
+    url = conf.get(key)
+    if url is None:
+        return
+    scheme = check_scheme(url, key, list(BACKENDS[key]))
+    if scheme == "database":
+        _check_alias(split(url, key).netloc or DEFAULT_DB_ALIAS, key)
+    elif scheme in REDIS:
+        check_server_url(url, key)
+        check_client(scheme, key)
 
 
 def check_scheme(url: str, key: str, known: list[str]) -> str:

@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import conf
-from ..actor import check_actor_options
 from ..broker import Broker
 from ..conf import WrongSetting
 from ..message import set_encoder
 from ..middleware import Middleware
-from .addresses import BROKERS, NAMESPACED, check_broker_url, check_rate_limits_url, check_records_database
+from ..options import check_actor_options
+from .addresses import (
+    BACKENDS,
+    BROKERS,
+    NAMESPACED,
+    check_backend_url,
+    check_broker_url,
+    check_records_database,
+)
 from .named import make_encoder, make_middleware, make_recording
 
 
@@ -56,11 +63,12 @@ def _names(options: Mapping[str, Any]) -> str:
 def give_settings(broker: Broker) -> None:
     """Put the settings that a broker reads onto it; all of them or, when one cannot be used, none."""
     check_records_database()
-    check_rate_limits_url()
+    for key in BACKENDS:
+        check_backend_url(key)
     defaults = conf.get("ACTOR_DEFAULTS")
     recording = make_recording()
     try:
-        check_actor_options(broker, defaults, f"{conf.NAME}: ACTOR_DEFAULTS: an actor has no option")
+        check_actor_options(broker, defaults, f"{conf.NAME}: ACTOR_DEFAULTS: an actor")
     except (ValueError, TypeError) as error:
         raise WrongSetting(str(error), "E012", "An option belongs to the middleware that reads it.") from error
     broker.lease = conf.get("LEASE")
@@ -69,4 +77,5 @@ def give_settings(broker: Broker) -> None:
     broker.send_timeout = conf.get("SEND_TIMEOUT")
     broker.journal_max_bytes = conf.get("JOURNAL_MAX_BYTES")
     broker.actor_defaults = defaults
+    Broker.message_options = frozenset(conf.get("MESSAGE_OPTIONS"))  # of brokers that are made by hand too
     broker.recording = recording

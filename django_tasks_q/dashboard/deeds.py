@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from django.contrib import messages
 from django.http import HttpRequest
 from django.utils.functional import Promise
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from ..errors import BrokerError
+from ..models import MessageRecord
 from ..operations import repair
 from ..operations.repair import Tally
 from ..states import State
@@ -38,7 +39,7 @@ DEEDS = {
     "requeue": Deed(
         "requeue",
         permissions.REQUEUE,
-        frozenset({State.DEAD}),
+        frozenset({State.DEAD, State.UNKNOWN}),
         repair.requeue,
         _("Requeue"),
         _("Requeue?"),
@@ -48,7 +49,7 @@ DEEDS = {
     "discard": Deed(
         "discard",
         permissions.DISCARD,
-        WAITING | {State.DEAD},
+        WAITING | {State.DEAD, State.UNKNOWN},
         repair.discard,
         _("Discard"),
         _("Discard?"),
@@ -71,6 +72,16 @@ def carry_out(request: HttpRequest, deed: Deed, ids: list[str]) -> Tally:
     return tally
 
 
+def doubt(things: Iterable[MessageRecord]) -> str:
+    """What is to be said before something is done to messages of which nobody knows where they are; else nothing."""
+    if not any(record.state == State.UNKNOWN or record.dead_reason == "lost" for record in things):
+        return ""
+    return gettext(
+        "Nobody knows whether an unknown or lost message has run, or still will. If you requeue it, it may run twice; "
+        "if you discard it, it may run all the same."
+    )
+
+
 def tell_of_trouble(request: HttpRequest, error: Exception) -> None:
     """That the broker could not do it."""
     text = _("Nothing was changed: %(error)s") % {"error": presentation.short(str(error), 500)}
@@ -83,8 +94,8 @@ def _tell(request: HttpRequest, deed: Deed, tally: Tally) -> None:
     if tally.skipped:
         count = len(tally.skipped)
         text = ngettext(
-            "%(count)s message was skipped: it is in another state by now.",
-            "%(count)s messages were skipped: they are in another state by now.",
+            "%(count)s message was skipped: it is in another state by now, or not even its record has all of it.",
+            "%(count)s messages were skipped: they are in another state by now, or not even their records have all.",
             count,
         )
         messages.warning(request, text % {"count": presentation.number(count)})

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from ..broker import get_broker
@@ -15,7 +17,8 @@ from ..operations.filters import records
 from ..recording import HIDDEN
 from ..states import State
 from . import permissions, presentation, record_detail
-from .deeds import DEEDS, Deed, carry_out
+from .composition import Composition
+from .deeds import DEEDS, Deed, carry_out, doubt
 from .edited_copy import EditedCopy
 from .record_list import RecordList
 from .selected import discard_selected, requeue_selected
@@ -60,6 +63,8 @@ class MessageAdmin(RecordList):
             documents=record_detail.documents(record),
             facts=record_detail.facts(record),
             raw=self._raw(request, record),
+            composition=Composition(record, self._page_of) if record.group_id else None,
+            composition_url=f"{self.address('changelist')}?{urlencode({SEARCH_VAR: record.group_id})}",
             parent_url=self.address("change", quote(record.parent_id)) if record.parent_id else "",
             children=[
                 (child, self.address("change", quote(child.pk)))
@@ -68,6 +73,9 @@ class MessageAdmin(RecordList):
             buttons=self._buttons(request, record),
             history_url=self.address("history", quote(record.pk)),
         )
+
+    def _page_of(self, message_id: str) -> str:
+        return self.address("change", quote(message_id))
 
     def _raw(self, request: HttpRequest, record: MessageRecord) -> str:
         """Bytes that nobody can decode are bytes that nobody can redact."""
@@ -112,7 +120,9 @@ class MessageAdmin(RecordList):
             return HttpResponseRedirect(back)
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        return self.render(request, "confirm.html", title=deed.label, deed=deed, things=[record], back=back)
+        return self.render(
+            request, "confirm.html", title=deed.label, deed=deed, things=[record], doubt=doubt([record]), back=back
+        )
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         permissions.require(request, permissions.VIEW, permissions.REQUEUE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
@@ -12,7 +13,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import clock
+from ..broker import get_broker
 from ..errors import BrokerError
+from ..middleware.limits import call_next
 from ..models import RateLimitMutex
 from ..rate_limits import Held, get_rate_limiter_backend
 from . import audit, permissions, presentation, rows
@@ -99,6 +102,8 @@ class MutexAdmin(Base):
             return
         text = ngettext("%(count)d lease was released.", "%(count)d leases were released.", released)
         messages.success(request, text % {"count": released})
+        with suppress(BrokerError):  # then the next one comes by itself, after a while
+            call_next(get_broker(), key)
 
 
 def _is(held: Held, key: str, token: int) -> bool:

@@ -12,6 +12,7 @@ from ..models import Attempt, MessageRecord
 from ..operations.filters import records
 from ..states import State
 from . import presentation
+from .stored_result import stored_result
 
 MOST_ATTEMPTS = 100
 MOST_CHILDREN = 25
@@ -141,6 +142,7 @@ def facts(record: MessageRecord) -> list[tuple[str, Any]]:
         (_("Lost deliveries"), record.lost or ""),
         (_("Life"), record.life + 1),
         (_("Progress"), _progress(record)),
+        (_("Result"), stored_result(record)),
     ]
     return [(name, value) for name, value in named if value != ""]
 

@@ -78,7 +78,7 @@ class RecordList(RecordsBase):
     list_display_links: Any = ("message",)
     list_filter: ClassVar[Any] = (StateFilter, PeriodFilter, QueueFilter, AppFilter, ActorFilter)
     search_fields: ClassVar[Any] = ("message_id",)
-    search_help_text = _("A whole message id or correlation id.")
+    search_help_text = _("A whole message id, correlation id or group id.")
 
     def filter_of(self, parameters: Mapping[str, str]) -> Filter:
         fixed = {"state": self.state} if self.state else {}

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from .deeds import DEEDS, Deed, carry_out
+from .deeds import DEEDS, Deed, carry_out, doubt
 
 if TYPE_CHECKING:
     from .record_list import RecordList
@@ -40,6 +40,7 @@ def _ask_or_do(
         title=deed.label,
         deed=deed,
         things=rows,
+        doubt=doubt(rows),
         hidden=[("action", action), *((helpers.ACTION_CHECKBOX_NAME, row.pk) for row in rows)],
         back=request.get_full_path(),
     )

@@ -10,10 +10,11 @@ from django.db import connections
 from .. import clock, records_database
 from ..broker import Broker
 from ..errors import BrokerError
-from ..journal import Gap, Journal
+from ..journal import Ear, Gap, Journal
 from ..logging import get_logger
 from ..mirror import Mirror
 from ..sql import Database
+from ..waker import Waker
 from ..worker.worker import new_worker_id
 from .service import Service
 from .service_lease import LeaderLease
@@ -25,6 +26,9 @@ _ROUND = 1.0
 
 _ASK_INTERVAL = 5.0
 """Seconds until a partition that another keeper mirrors is asked for again."""
+
+_LOOK_INTERVAL = 10.0
+"""Seconds until journals are looked at that would say so themselves if there were something."""
 
 _LONGEST_NAME = 120
 
@@ -72,14 +76,40 @@ class MirrorService(Service):
     def __init__(self, broker: Broker, owner: str) -> None:
         super().__init__()
         assert broker.journal is not None
+        self._journal = broker.journal
         self._partitions = _Partitions(broker, broker.journal, owner)
+        self._ear: Ear | None = None
+
+    def attend(self, waker: Waker) -> None:
+        self._ear = self._journal.ear(waker)
+
+    def is_called(self) -> bool:
+        return self._ear is not None and self._ear.has_rung()
 
     def work(self) -> None:
+        if self._ear is None:
+            self._advance()
+            return
+        try:
+            self._ear.listen()
+            is_done = self._advance()
+        except BrokerError:
+            self._ear.close()  # its connection may be as dead as the one that failed, and not know it yet
+            raise
+        if is_done and not self._ear.has_rung():  # what it read ahead is seen by no selector
+            self.again_in(min(_LOOK_INTERVAL, self._partitions.seconds_until_asked()))
+
+    def _advance(self) -> bool:
+        """Mirror for a round; whether nothing is left."""
         end = clock.monotonic() + _ROUND
-        while self._partitions.advance(1_000) and clock.monotonic() < end:
-            pass
+        while self._partitions.advance(1_000):
+            if clock.monotonic() >= end:
+                return False
+        return True
 
     def close(self) -> None:
+        if self._ear is not None:
+            self._ear.close()
         self._partitions.release()
 
 
@@ -107,6 +137,11 @@ class _Partitions:
         self._ask_at[partition] = 0.0 if held else now + _ASK_INTERVAL
         self._has_led |= held
         return held
+
+    def seconds_until_asked(self) -> float:
+        """Until it is time to ask for a partition that another keeper mirrors."""
+        now = clock.monotonic()
+        return min((at - now for at in self._ask_at.values() if at > now), default=_LOOK_INTERVAL)
 
     def _lease(self, partition: str) -> LeaderLease:
         if partition not in self._leases:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from .. import clock
+from ..broker import Broker
 from ..errors import BrokerError
 from ..logging import get_logger
+from ..middleware.limits import call_next
 from ..rate_limits import Held, RateLimiterBackend, get_rate_limiter_backend
 from ..rate_limits.backend import known_backends
 from ..worker.board import ALIVE, EMPTY, Region
@@ -18,7 +21,7 @@ logger = get_logger(__name__)
 _CALM_LOOK = 1.0
 """Seconds between two looks while actors run of which none is known to hold a lease."""
 
-_IDLE_LOOK = 5.0
+_IDLE_LOOK = 10.0
 """The same while nothing runs."""
 
 _GRAVE = 60.0
@@ -38,13 +41,18 @@ class Mutexes(Service):
 
     Parameters:
         board: the workers of this keeper.
+        broker: told of what is free again, for the messages that are parked on it.
     """
 
     interval = 0.5
+    thread = "Leases"  # of its own: leases are over soon, and the other services may have to wait for their database
 
-    def __init__(self, board: Iterable[Region]) -> None:
+    def __init__(self, board: Iterable[Region], broker: Broker | None = None) -> None:
         super().__init__()
         self._board = board
+        self._broker = broker
+        self._to_call: deque[str] = deque()
+        self._held_here: dict[str, set[str]] = {}
         self._graves: dict[str, float] = {}
         self._present: set[str] = set()
         self._was_busy = False
@@ -66,7 +74,8 @@ class Mutexes(Service):
         now = clock.monotonic()
         self._miss_workers()
         busy = any(region.running() for region in self._living())
-        if not self._graves and now < (self._calm_until if busy or self._was_busy else self._idle_until):
+        is_rested = now >= (self._calm_until if busy or self._was_busy else self._idle_until)
+        if not (is_rested or self._graves or self._to_call):
             return
         self._was_busy = True  # also after a look that failed
         held = self._attend_all()
@@ -94,6 +103,7 @@ class Mutexes(Service):
                 self._forget(backend)
             except BrokerError as error:  # the leases of the other stores do not wait for this one
                 trouble = error
+        self._call()
         if trouble is not None:
             raise trouble
         return held
@@ -108,7 +118,25 @@ class Mutexes(Service):
                 held.key, held.holder.token
             ):
                 logger.info("%r is free again: message %s has ended.", held.key, held.holder.message_id)
+                self._to_call.append(held.key)
+        self._watch(backend, leases, running)
         return any(held.holder.worker in running.messages for held in leases)
+
+    def _watch(self, backend: RateLimiterBackend, leases: Sequence[Held], running: _Running) -> None:
+        """What was held here at the last look and is free now was given on by who left, or he died before he could.
+
+        Calling in vain is cheap; a line that nobody calls stands still.
+        """
+        before = self._held_here.get(backend.address, set())
+        self._to_call.extend(before - {held.key for held in leases})
+        self._held_here[backend.address] = {held.key for held in leases if held.holder.worker in running.messages}
+
+    def _call(self) -> None:
+        """Those who are parked on what is free now; who cannot be called is called in the next round."""
+        while self._to_call:
+            if self._broker is not None:
+                call_next(self._broker, self._to_call[0])
+            self._to_call.popleft()
 
     def _forget(self, backend: RateLimiterBackend) -> None:
         if clock.monotonic() < self._forget_at.get(backend.address, 0.0):

@@ -14,7 +14,10 @@ from .service_lease import LeaderLease
 logger = get_logger(__name__)
 
 NAME = "retention"
-"""Of the lease; its notes count what was deleted since the first day: ``records``, ``attempts``, ``dead_letters``."""
+"""Of the lease; its notes count what was deleted since the first day.
+
+``records``, ``attempts``, ``dead_letters``, ``results``.
+"""
 
 _SHARE = 0.03
 """The part of the time that a sweep works; the rest it leaves to others."""
@@ -26,7 +29,8 @@ _LOOK = 5.0
 
 
 class Pruner(Service):
-    """One batch a round: first dead letters that the broker kept long enough, then records and their attempts.
+    """One batch a round: first dead letters that the broker kept long enough, then results that have expired, then
+    records and their attempts.
 
     It never waits for a quiet hour, which may never come: it rests after each batch for as long as makes it a
     thirtieth of one core at most. The counts are written in the transaction of each batch, so a ``kill -9`` neither
@@ -42,8 +46,9 @@ class Pruner(Service):
         self._lease = LeaderLease(database, NAME, owner)
         self._sweep: Sweep | None = None
         self._expires = True
+        self._prunes_results = True
         self._totals: dict[str, int] = {}
-        self._gone = {"records": 0, "attempts": 0, "dead_letters": 0}
+        self._gone = {"records": 0, "attempts": 0, "dead_letters": 0, "results": 0}
 
     def work(self) -> None:
         if not self._lease.hold():
@@ -70,6 +75,10 @@ class Pruner(Service):
             began = clock.monotonic()
             self._expires = self._expire()
             return clock.monotonic() - began
+        if self._prunes_results:
+            began = clock.monotonic()
+            self._prunes_results = self._prune_results()
+            return clock.monotonic() - began
         if self._sweep is None:
             self._totals = self._lease.notes()
             self._sweep = Sweep(self._database, self._cutoffs(), self._count)
@@ -83,6 +92,19 @@ class Pruner(Service):
             self._totals = self._lease.notes()
             self._add(dead_letters=expired)
         return expired == limit
+
+    def _prune_results(self) -> bool:
+        """A batch of results that have expired; whether there may be more."""
+        try:
+            backend = self._broker.get_results_backend()
+        except RuntimeError:
+            return False
+        limit = dialect(self._database).batch
+        pruned = backend.prune(limit)
+        if pruned:
+            self._totals = self._lease.notes()
+            self._add(results=pruned)
+        return pruned == limit
 
     def _count(self, batch: Batch) -> None:
         self._add(records=batch.records, attempts=batch.attempts)
@@ -101,14 +123,15 @@ class Pruner(Service):
         gone = self._gone
         if any(gone.values()):
             logger.info(
-                "Retention: %d records with %d attempts deleted, %d dead letters dropped.",
+                "Retention: %d records with %d attempts deleted, %d dead letters and %d results dropped.",
                 gone["records"],
                 gone["attempts"],
                 gone["dead_letters"],
+                gone["results"],
             )
         self._forget()
 
     def _forget(self) -> None:
         """The next round begins anew."""
-        self._sweep, self._expires = None, True
+        self._sweep, self._expires, self._prunes_results = None, True, True
         self._gone = dict.fromkeys(self._gone, 0)

@@ -2,65 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice, takewhile
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .. import changes, clock
 from ..broker import Broker
-from ..dialect import dialect, ids, moment, now_ms
-from ..events import Event, guard
+from ..dialect import dialect, ids
+from ..events import Event
 from ..logging import get_logger
 from ..mirror import RecordWriter
-from ..models import MessageRecord
+from ..models import MessageRecord, WorkerProcess
 from ..sql import Database
 from ..states import State
 from .service import Service
 from .service_lease import LeaderLease
+from .unfinished import Record, Unfinished
 
 logger = get_logger(__name__)
 
 NAME = "reconciler"
 
-_RECORDS = MessageRecord._meta.db_table
 _STATES = (State.ENQUEUED, State.RUNNING, State.RETRYING, State.DELAYED)
 """What the broker must know of. A pending message it has never seen, and of an unknown one nothing is claimed."""
 
 _QUIET = 60_000
-"""Milliseconds for which a record must not have changed: what moves now is nobody's loss."""
-
-_ROUND = 1_000
-_BATCH = 100
-"""Messages in one look at the broker, which hands them over whole."""
 
 _DEAD_LETTERS = 100
 _QUEUES = 16
-
-
-class Record(NamedTuple):
-    """What a record says of a message that is not finished. ``created_at`` as the database sorts it."""
-
-    message_id: str
-    created_at: Any
-    guard: int
-    life: int
-    retries: int
-    deliveries: int
-    lost: int
-    started_at: int | None
-    worker: str
-    is_old: bool
-    is_quiet: bool
-
-    def missed(self, now: int) -> Event:
-        numbers = (self.life, self.retries)
-        event = changes.missed(self.message_id, now, *numbers, self.deliveries, self.lost, self.started_at, self.worker)
-        if guard(event) > self.guard:
-            return event
-        # The last that was heard of it is its promotion, which belongs to the delivery that never came.
-        return changes.missed(
-            self.message_id, now, *numbers, self.deliveries + 1, self.lost, self.started_at, self.worker
-        )
 
 
 class Reconciler(Service):
@@ -70,7 +38,11 @@ class Reconciler(Service):
     journal was empty after it was asked, and the record is the same as before. Whoever settles a message in between
     has moved its record, so the truth stays; and what is heard later of a new delivery wins by its guard.
 
-    The other way round, a dead letter that has no record gets one.
+    A broker that cannot be asked for a message proves nothing by not showing it. What must have been run by now, had
+    it been there, is ``unknown``, which claims nothing.
+
+    The other way round: what a record does not know any more, and the broker holds, it knows again; and a dead letter
+    that has no record gets one.
     """
 
     interval = 60.0
@@ -81,70 +53,75 @@ class Reconciler(Service):
         self._database = database
         self._writer = RecordWriter(database, broker.recording)
         self._lease = LeaderLease(database, NAME, owner)
-        self._quiet = quiet
-        self._walk = self._all()
+        self._unfinished = Unfinished(database, _STATES, quiet)
+        self._unknown = Unfinished(database, (State.UNKNOWN,), quiet)
         self._queues: list[str] = []
 
     def work(self) -> None:
-        if self._broker.capabilities.peek.level != "same" or not self._lease.hold():
+        if not self._lease.hold():
             return
-        found = self._check(list(islice(self._walk, _ROUND // _BATCH)))
-        self._record_dead_letters()
-        if found:
-            logger.warning("%d messages are not known to the broker any more; they are dead letters, 'lost'.", found)
-            self.again_in(1.0)
+        for batch in self._unknown.next_round():
+            self._find_again(batch)
+        if self._broker.capabilities.peek.level == "same":
+            self._look_for_lost()
+            self._record_dead_letters()
+        else:
+            self._look_for_doubtful()
 
     def close(self) -> None:
         self._lease.release()
 
     # Records without a message
 
-    def _check(self, batches: Sequence[Sequence[Record]]) -> int:
-        if len(batches) < _ROUND // _BATCH:
-            self._walk = self._all()
-        return sum(self._check_batch(batch) for batch in batches)
+    def _look_for_lost(self) -> None:
+        found = sum(self._bury(batch) for batch in self._unfinished.next_round())
+        if found:
+            logger.warning("%d messages are not known to the broker any more; they are dead letters, 'lost'.", found)
+            self.again_in(1.0)
 
-    def _all(self) -> Iterator[list[Record]]:
-        """All unfinished records, in batches; each is read when its turn comes."""
-        for state in _STATES:
-            after: tuple[Any, str] | None = None
-            while batch := self._read(state, after):
-                yield [record for record in batch if record.is_quiet]
-                after = batch[-1].created_at, batch[-1].message_id
-
-    def _read(self, state: State, after: tuple[Any, str] | None) -> list[Record]:
-        """The next records of a state, up to the first that is too young.
-
-        That end is no condition: PostgreSQL would take a range for small, and sort all of it instead of walking.
-        """
-        words = dialect(self._database)
-        until = moment(self._database, now_ms(self._database) - self._quiet)
-        mark, params = words.mark, [until, until, until]
-        beyond = ""
-        if after is not None:
-            beyond = f"AND created_at >= {mark} AND (created_at > {mark} OR message_id > {mark}) "
-            params += [after[0], *after]
-        rows = self._database.rows(
-            f"SELECT message_id, {words.sortable.format('created_at')}, guard, life, retries, deliveries, lost, "
-            f"{words.epoch_ms.format('started_at')}, worker, created_at < {mark}, "
-            f"COALESCE(enqueued_at, created_at) < {mark} AND COALESCE(started_at, created_at) < {mark} FROM {_RECORDS} "
-            # The second condition says what the first one implies: so that the index of unfinished records is used.
-            f"WHERE state = '{state.value}' AND NOT (state = '{State.SUCCEEDED.value}') AND created_at IS NOT NULL "
-            f"{beyond}ORDER BY created_at, message_id LIMIT {_BATCH}",
-            params,
-        )
-        return list(takewhile(lambda record: record.is_old, (Record(*row) for row in rows)))
-
-    def _check_batch(self, records: Sequence[Record]) -> int:
-        if not records:
-            return 0
-        held = self._broker.look_up([record.message_id for record in records])
-        missing = [record for record in records if record.message_id not in held]
-        if not missing or not self._has_told_everything():
+    def _bury(self, records: Sequence[Record]) -> int:
+        missing = self._not_held(records)
+        if not missing:
             return 0
         with self._database.transaction():
-            unchanged = self._lock_unchanged(missing)
+            unchanged = self._unfinished.lock_unchanged(missing)
             return self._writer.write([record.missed(clock.wall_ms()) for record in unchanged])
+
+    def _look_for_doubtful(self) -> None:
+        drained = self._broker.drained_until()
+        found = 0
+        for batch in self._unfinished.next_round():
+            found += self._doubt([one for one in batch if one.moves_until < drained.get(one.queue_name, 0)])
+        if found:
+            logger.warning(
+                "%d messages should have been run or told of by now; nobody knows what became of them, and their "
+                "records say 'unknown'.",
+                found,
+            )
+
+    def _doubt(self, records: Sequence[Record]) -> int:
+        missing = self._not_held(records)
+        if not missing:
+            return 0
+        running = self._running()
+        with self._database.transaction():
+            unchanged = self._unfinished.lock_unchanged([one for one in missing if one.message_id not in running])
+            for record in unchanged:
+                self._writer.disown(record.message_id)
+        return len(unchanged)
+
+    def _running(self) -> set[str]:
+        """What any worker process runs, as its keeper last saw it."""
+        workers: Iterable[Any] = WorkerProcess.objects.using(self._database.alias).values_list("current", flat=True)
+        return {one.get("message_id", "") for current in workers for one in current}
+
+    def _not_held(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Those that the broker does not show, though it has told everything."""
+        if not records:
+            return ()
+        held = self._broker.look_up([record.message_id for record in records])
+        missing = [record for record in records if record.message_id not in held]
+        return missing if missing and self._has_told_everything() else ()
 
     def _has_told_everything(self) -> bool:
         """Whether all that the broker told until now is in the records. Asked after the look-up: what it had heard of
@@ -155,14 +132,15 @@ class Reconciler(Service):
         backlogs = [journal.backlog(partition) for partition in journal.partitions()]
         return all(not backlog.events and backlog.gap is None for backlog in backlogs)
 
-    def _lock_unchanged(self, records: Sequence[Record]) -> list[Record]:
-        words = dialect(self._database)
-        rows = self._database.rows(
-            f"SELECT message_id, guard FROM {_RECORDS} WHERE message_id {words.in_ids}{words.skip_locked}",
-            (ids(self._database, [record.message_id for record in records]),),
-        )
-        guards = {row[0]: row[1] for row in rows}
-        return [record for record in records if guards.get(record.message_id) == record.guard]
+    # Messages of which the records do not know any more
+
+    def _find_again(self, records: Sequence[Record]) -> None:
+        held = self._broker.look_up([record.message_id for record in records]) if records else {}
+        found = {name: event for name, one in held.items() if (event := changes.found(one, clock.wall_ms()))}
+        if found:
+            with self._database.transaction():
+                unchanged = self._unknown.lock_unchanged([one for one in records if one.message_id in found])
+                self._writer.find_again((one.guard, found[one.message_id]) for one in unchanged)
 
     # Dead letters without a record
 
@@ -186,5 +164,6 @@ class Reconciler(Service):
     def _known(self, message_ids: Sequence[str]) -> set[str]:
         if not message_ids:
             return set()
-        sql = f"SELECT message_id FROM {_RECORDS} WHERE message_id {dialect(self._database).in_ids}"
+        table = MessageRecord._meta.db_table
+        sql = f"SELECT message_id FROM {table} WHERE message_id {dialect(self._database).in_ids}"
         return {row[0] for row in self._database.rows(sql, (ids(self._database, message_ids),))}

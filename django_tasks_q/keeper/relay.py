@@ -12,8 +12,9 @@ from ..deliveries import Outgoing
 from ..dialect import VENDORS
 from ..errors import BrokerConnectionError, BrokerNotReady, DecodeError, DuplicateMessage
 from ..logging import get_logger
+from ..outbox import safe
 from ..sql import Database
-from ..waiting import WaitingRow, WaitingRows
+from ..waiting import WaitingRow, WaitingRows, sent_before
 from .service import Service
 from .service_lease import LeaderLease
 
@@ -77,8 +78,11 @@ class Relay(Service):
         try:
             self._publish(rows, readable)
         except _AWAY as error:
-            rows.give_up([row.message_id for row, _ in readable])
-            logger.warning("%d messages wait in rows for their broker: %s", len(readable), error)
+            arrived = sent_before(error)
+            rows.delete(list(arrived))
+            left = [row.message_id for row, _ in readable if row.message_id not in arrived]
+            rows.give_up(left)
+            logger.warning("%d messages wait in rows for their broker: %s", len(left), error)
             return
         logger.info("%d messages that waited in rows are on their way.", len(readable))
         if len(claimed) > 1:
@@ -86,7 +90,7 @@ class Relay(Service):
 
     def _open(self, rows: WaitingRows, row: WaitingRow) -> Outgoing | None:
         try:
-            return self._broker.reopen(row.payload, row.parent_id, row.age_ms)
+            return self._broker.reopen(row.payload, row.parent_id, row.made_at)
         except DecodeError:
             logger.exception("Waiting message %s cannot be read; it stays where it is.", row.message_id)
             rows.set_aside([row.message_id])
@@ -95,7 +99,8 @@ class Relay(Service):
     def _publish(self, rows: WaitingRows, readable: Sequence[tuple[WaitingRow, Outgoing]]) -> None:
         """Together; what the broker refuses is found one by one, so that it does not keep the others back."""
         try:
-            self._broker.publish([item for _, item in readable])
+            with safe():
+                self._broker.publish([item for _, item in readable])
         except _AWAY:
             raise
         except Exception:
@@ -106,7 +111,8 @@ class Relay(Service):
 
     def _publish_one(self, rows: WaitingRows, row: WaitingRow, item: Outgoing) -> None:
         try:
-            self._broker.publish([item])
+            with safe():
+                self._broker.publish([item])
         except _AWAY:
             raise
         except DuplicateMessage:

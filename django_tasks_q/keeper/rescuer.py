@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import clock
 from ..broker import Broker
 from ..deliveries import Judge
 from ..errors import BrokerError
 from ..logging import get_logger
+from ..worker.patience import Patience
 from .service import Service
 
 logger = get_logger(__name__)
@@ -17,8 +17,7 @@ logger = get_logger(__name__)
 class Rescuer(Service):
     """Buries workers whose lease ran out, by the store's clock, and says when messages wait that must run alone.
 
-    Every keeper of every host does this; rescuing twice is harmless. While the broker was gone, or the machine slept,
-    nobody could renew a lease, so after that the living get a whole lease to do so before anybody is taken for dead.
+    Every keeper of every host does this, with patience; rescuing twice is harmless.
     """
 
     interval = 5.0
@@ -35,23 +34,17 @@ class Rescuer(Service):
         self._judge = judge
         self._on_suspects = on_suspects
         self._on_burial = on_burial
-        self._patient_until = 0.0
-        self._jumps = clock.JumpWatch()
+        self._patience = Patience(broker)
 
     def work(self) -> None:
         try:
-            if self._jumps.has_jumped():  # the store may be on this machine: all leases look as if they were over
-                self._be_patient()
-            if clock.monotonic() >= self._patient_until:
+            if self._patience.is_over():
                 self._rescue()
             if self._broker.has_suspects():
                 self._on_suspects()
         except BrokerError:
-            self._be_patient()
+            self._patience.begin()
             raise
-
-    def _be_patient(self) -> None:
-        self._patient_until = clock.monotonic() + self._broker.lease / 1000
 
     def _rescue(self) -> None:
         for worker_id in self._broker.rescue(self._judge):

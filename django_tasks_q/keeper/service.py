@@ -8,6 +8,7 @@ from collections.abc import Callable
 from .. import clock
 from ..errors import BrokerError
 from ..logging import get_logger
+from ..waker import Waker
 
 logger = get_logger(__name__)
 
@@ -25,7 +26,15 @@ class Service(ABC):
 
     def __init__(self) -> None:
         self._next = 0.0
+        self._began = 0.0
         self._trouble = ""
+
+    def attend(self, waker: Waker) -> None:
+        """Said once, before the first round: what ends the waiting of the thread that this runs in."""
+
+    def is_called(self) -> bool:
+        """Whether something has happened that is not to wait for the end of a long rest."""
+        return False
 
     @abstractmethod
     def work(self) -> None:
@@ -39,9 +48,11 @@ class Service(ABC):
 
     def run_if_due(self) -> None:
         now = clock.monotonic()
+        if self.is_called():
+            self._next = min(self._next, self._began + self.interval)
         if now < self._next:
             return
-        self._next = now + self.interval
+        self._began, self._next = now, now + self.interval
         if self._try(self.work):
             self._trouble = ""
         else:

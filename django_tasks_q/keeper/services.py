@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from threading import Event, Thread
+from threading import Thread
 
 from django.db import connections
 
@@ -13,9 +13,12 @@ from ..broker import Broker
 from ..brokers.stub import StubBroker
 from ..logging import get_logger
 from ..sql import Database
+from ..waker import Waker
 from ..worker.board import Region
 from ..worker.worker import new_worker_id
+from .groups import Groups
 from .mirror_service import MirrorService
+from .mutex_mirror import MutexMirror
 from .mutexes import Mutexes
 from .pruner import Pruner
 from .reconciler import Reconciler
@@ -39,7 +42,7 @@ def make_services(
         queues: what they were told to work on; empty for everything.
         owner: of the leases of those that need one; one of its own when not given.
     """
-    mutexes = Mutexes(board)
+    mutexes = Mutexes(board, broker)
     if isinstance(broker, StubBroker):
         return [mutexes]
     owner = owner or new_worker_id()
@@ -51,6 +54,8 @@ def make_services(
         QueueSampler(broker, database, owner),
         Pruner(broker, database, owner),
         Reconciler(broker, database, owner),
+        Groups(broker, database, owner),
+        MutexMirror(database, board),
         *([] if broker.journal is None else [MirrorService(broker, owner)]),
         *([Intake(broker, database), Release(broker, database)] if broker.waits_in_rows else []),
     ]
@@ -63,20 +68,23 @@ class ServiceThread(Thread):
         super().__init__(daemon=True, name=name)
         self._services = services
         self._buried: deque[str] = deque()
-        self._waker = Event()
+        self._waker: Waker | None = None
         self._ending = False
 
     def run(self) -> None:
+        self._waker = waker = Waker()
+        for service in self._services:
+            service.attend(waker)
         while not self._ending:
-            self._waker.clear()
             self._announce()
             for service in self._services:
                 if not self._ending:
                     service.run_if_due()
-            self._waker.wait(min((service.seconds_left for service in self._services), default=_LONGEST_WAIT))
+            waker.wait(min((service.seconds_left for service in self._services), default=_LONGEST_WAIT))
         self._announce()
         for service in self._services:
             service.run_last()
+        waker.close()
         connections.close_all()
 
     def _announce(self) -> None:
@@ -88,12 +96,16 @@ class ServiceThread(Thread):
     def buried(self, worker_id: str) -> None:
         """Tell the services, from any thread, that a worker was buried."""
         self._buried.append(worker_id)
-        self._waker.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waker is not None:  # or else it is about to look for the first time
+            self._waker.wake()
 
     def end(self) -> None:
         """End after the service that runs now; returns at once."""
         self._ending = True
-        self._waker.set()
+        self._wake()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End after the service that runs now; when that takes longer than ``timeout`` seconds it is left alone."""

@@ -10,9 +10,6 @@ from ..sql import Database
 from ..waiting_room import get_waiting_room
 from .service import Service
 
-_ROUND = 1.0
-"""Seconds that one round may take: the other service waits for its end."""
-
 _BATCH = 1_000
 
 _POLL = 0.25
@@ -27,6 +24,9 @@ class _Carrier(Service):
     nothing that is due waits for the records. After trouble the next look is a second away."""
 
     interval = 1.0
+    round = 1.0
+    """Seconds that one round may take: the other service waits for its end."""
+
     thread = "Waiting"
 
     def __init__(self, broker: Broker, database: Database) -> None:
@@ -36,9 +36,11 @@ class _Carrier(Service):
 
     def work(self) -> None:
         self._database.own()
-        end = clock.monotonic() + _ROUND
-        while self._carry() and clock.monotonic() < end:
-            pass
+        end = clock.monotonic() + self.round
+        while self._carry():
+            if clock.monotonic() >= end:
+                self.again_in(0)  # after the other one
+                return
         self.again_in(self._rest())
 
     @abstractmethod
@@ -51,7 +53,9 @@ class _Carrier(Service):
 
 
 class Intake(_Carrier):
-    """Takes what is to wait from the broker into the waiting room."""
+    """Takes what is to wait from the broker into the waiting room. Nobody is late for it while others are due."""
+
+    round = 0.1
 
     def _carry(self) -> int:
         return self._broker.take_in(_BATCH)

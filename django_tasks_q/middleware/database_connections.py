@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import SyncToAsync
 from django.db import connections, reset_queries
 
+from ..asyncio import get_event_loop_thread
 from ..deliveries import MessageProxy
 from ..logging import get_logger
 from .middleware import Middleware
@@ -19,30 +22,73 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+_LAST_CALL = 1.0
+"""Seconds that a function beside the loop has to end when its worker stops."""
+
 _is_left_alone: ContextVar[bool] = ContextVar("django_tasks_q_connections_left_alone", default=False)
 
 
 class DatabaseConnections(Middleware):
     """Closes connections that are too old or broken before and after each task, and ends transactions left open.
 
-    Only connections that this thread has opened are looked at, so a task that uses no database pays next to nothing.
+    Only connections that this thread has opened are looked at, so a task that uses no database pays next to nothing;
+    and those of the one thread that ``sync_to_async`` has for everything on event loops, where there is one.
     """
+
+    def __init__(self) -> None:
+        self._beside_the_loop = _BesideTheLoop()
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         tidy()
+        self._tidy_beside_the_loop(broker, message)
 
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
         tidy()
+        self._tidy_beside_the_loop(broker, message)
 
     after_skip_message = before_process_message
+
+    def _tidy_beside_the_loop(self, broker: Broker, message: MessageProxy) -> None:
+        if _is_left_alone.get():
+            return
+        actor = broker.actors.get(message.actor_name)
+        if get_event_loop_thread() is not None or (actor is not None and actor.is_async):
+            self._beside_the_loop.ask_to_tidy()
 
     def before_worker_thread_shutdown(self, broker: Broker, thread: WorkerThread) -> None:
         connections.close_all()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         connections.close_all()
+        self._beside_the_loop.close()
+
+
+class _BesideTheLoop:
+    """The thread in which ``sync_to_async`` runs what uses the database, one function at a time.
+
+    Between two of them nothing is under way there, so a transaction that is open then was left open. The hooks, which
+    run elsewhere, only ask it to look, and once is enough for everybody who asks before it does.
+    """
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._is_used = False
+
+    def ask_to_tidy(self) -> None:
+        if not self._is_asked:
+            self._is_asked = self._is_used = True
+            SyncToAsync.single_thread_executor.submit(self._tidy)
+
+    def _tidy(self) -> None:
+        self._is_asked = False
+        tidy()
+
+    def close(self) -> None:
+        if self._is_used:
+            self._is_used = False
+            wait([SyncToAsync.single_thread_executor.submit(connections.close_all)], _LAST_CALL)
 
 
 @contextmanager

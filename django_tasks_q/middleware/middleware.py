@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..deliveries import MessageProxy
+from ..errors import MiddlewareError, SkipMessage
 from ..message import Message
+from ..outcomes import Outcome
+
+__all__ = ["Middleware", "MiddlewareError", "SkipMessage", "option"]
 
 if TYPE_CHECKING:
     from ..actor import Actor
     from ..broker import Broker
+    from ..results import ResultBackend
     from ..worker import ConsumerThread, Worker, WorkerThread
+
+__all__ = ["Middleware", "MiddlewareError", "SkipMessage"]
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
@@ -33,6 +40,19 @@ class Middleware:
     def actor_options(self) -> set[str]:
         """The options that this middleware reads."""
         return set()
+
+    @property
+    def forks(self) -> Sequence[Callable[[], object]]:
+        """Functions that ``runworkers`` runs beside its workers, each once in a process of its own.
+
+        The process ends when the function returns, and with the workers. It is started again only when it failed.
+        """
+        return ()
+
+    @property
+    def results_backend(self) -> ResultBackend | None:
+        """Where this middleware stores results, if it does."""
+        return None
 
     @_no_op
     def before_ack(self, broker: Broker, message: MessageProxy) -> None:
@@ -74,7 +94,7 @@ class Middleware:
 
     @_no_op
     def before_delay_message(self, broker: Broker, message: MessageProxy) -> None:
-        """Never called: delayed messages wait in the broker, not in the worker."""
+        """A message has come that was delayed, by its options or by a retry; delayed messages wait in the broker."""
 
     @_no_op
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
@@ -88,6 +108,25 @@ class Middleware:
 
     @_no_op
     def after_skip_message(self, broker: Broker, message: MessageProxy) -> None: ...
+
+    @_no_op
+    def after_outcome(
+        self,
+        broker: Broker,
+        message: MessageProxy,
+        *,
+        outcome: Outcome,
+        result: Any = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """All other hooks have had their say: what becomes of the message, which nobody can change any more."""
+
+    @_no_op
+    def after_result(self, broker: Broker, message: MessageProxy, *, outcome: Outcome) -> None:
+        """The same, and its result is made: who counts messages does it here.
+
+        What it causes is sent. It may put a Parked or a Dead into ``message.outcome`` when the message must not end.
+        """
 
     @_no_op
     def after_process_boot(self, broker: Broker) -> None:

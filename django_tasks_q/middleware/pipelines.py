@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..deliveries import MessageProxy
-from ..message import Message
+from .membership import next_messages
 from .middleware import Middleware
 
 if TYPE_CHECKING:
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class Pipelines(Middleware):
-    """After a success, sends the message in ``pipe_target`` with the result as its last positional argument.
+    """After a success, sends what is in ``pipe_target`` with the result as its last positional argument.
 
-    The result is left out where the receiving message, or the actor that returned it, says ``pipe_ignore``.
+    That is a message, or the messages of a group. The result is left out where the receiving message, or the actor that
+    returned it, says ``pipe_ignore``.
     """
 
     @property
@@ -28,7 +29,10 @@ class Pipelines(Middleware):
         target = message.options.get("pipe_target")
         if exception is not None or message.failed or not target:
             return
-        step = Message.from_dict(dict(target))
         actor = broker.actors.get(message.actor_name)
-        ignore = step.options.get("pipe_ignore", False) or (actor is not None and actor.options.get("pipe_ignore"))
-        message.cause(step if ignore else step.copy(args=(*step.args, result)))
+        ignore = actor is not None and actor.options.get("pipe_ignore")
+        owner = message.options
+        if "group_size" in owner and message.delivery is not None and message.delivery.life:
+            owner = {**owner, "group_told": True}
+        for step in next_messages(owner, target, () if ignore else (result,)):
+            message.cause(step)

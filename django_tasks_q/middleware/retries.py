@@ -59,13 +59,14 @@ class Retries(Middleware):
         if exception is None or message.outcome is not None:
             return
         retries = message.retries
-        message.outcome = decide(exception, retries, self.policy(broker, message))
-        if isinstance(message.outcome, Retry):
-            message.options["retries"] = retries + 1
-        elif isinstance(message.outcome, Dead):
+        outcome = message.outcome = decide(exception, retries, self.policy(broker, message))
+        if isinstance(outcome, Dead):
             message.fail()
-            if message.outcome.reason != "throws":
+            if outcome.reason != "throws":
+                message.options["retries"] = retries + 1
                 self._exhausted(broker, message, retries)
+        elif isinstance(outcome, Retry):
+            message.options["retries"] = retries + 1
 
     def _exhausted(self, broker: Broker, message: MessageProxy, retries: int) -> None:
         actor = broker.actors.get(message.actor_name)

@@ -15,13 +15,13 @@ from .text import json_text, shallow, storable
 
 COLUMNS = (
     "message_id", "state", "eta", "enqueued_at", "queue_name", "actor_name", "app_label", "priority", "args", "kwargs",
-    "options", "created_at", "correlation_id", "parent_id",
+    "options", "created_at", "correlation_id", "parent_id", "group_id",
 )  # fmt: skip
 """What a birth sets; everything else begins empty."""
 
 _EMPTY = {
     "retries": "0", "deliveries": "0", "lost": "0", "worker": "''", "error_type": "''", "error_message": "''",
-    "dead_reason": "''", "group_id": "''", "progress_text": "''",
+    "dead_reason": "''", "progress_text": "''",
 }  # fmt: skip
 _DOCUMENTS = ("args", "kwargs", "options")
 _NULL = ("started_at", "finished_at", "raw", "progress_done", "progress_total")
@@ -47,6 +47,7 @@ def row(event: Event, recording: Recording) -> tuple[Any, ...]:
         birth.created_at,
         storable(birth.correlation_id),
         birth.parent_id,
+        birth.group_id,
     )
 
 

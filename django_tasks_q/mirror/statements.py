@@ -131,6 +131,14 @@ def disown(table: str, words: Dialect) -> str:
     return f"UPDATE {table} SET state = '{State.UNKNOWN}' WHERE message_id = {words.mark}"
 
 
+def forget(table: str, words: Dialect) -> str:
+    """Set back the guard of a record that says unknown. Parameters: the guard, a message id, the guard it has."""
+    return (
+        f"UPDATE {table} SET guard = {words.mark} WHERE message_id = {words.mark} AND guard = {words.mark} "
+        f"AND state = '{State.UNKNOWN}'"
+    )
+
+
 # --- SQLite: one prepared statement, run for each row of the batch (executemany)
 
 

@@ -16,7 +16,7 @@ import msgspec
 _MARK = "\ufdd0"
 _OFFENDERS = re.compile(r"[\x00\ud800-\udfff\\]")
 _ESCAPES = re.compile(r"\\(\\|x00|u[0-9a-f]{4})")
-_DEPTH = 30
+MAX_DEPTH = 30
 """MariaDB reads 31 levels of JSON, MySQL 100."""
 _SUSPICIOUS = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -33,6 +33,12 @@ def original(text: str) -> str:
     return _ESCAPES.sub(_unescape, text[1:]) if text.startswith(_MARK) else text
 
 
+def original_document(text: str) -> Any:
+    """What the text of a JSON column says, with every text in it as it was; an int may have been a float."""
+    value = msgspec.json.decode(text)
+    return original_value(value) if _MARK in text or "\\ufdd0" in text else value
+
+
 def json_text(value: Any) -> str:
     """A value as JSON text that every database takes; what JSON cannot hold is shown by its ``repr``."""
     try:
@@ -44,9 +50,27 @@ def json_text(value: Any) -> str:
 
 def shallow(text: str | None) -> str | None:
     """JSON text as MariaDB takes it: what lies deeper than it looks becomes text itself."""
-    if text is None or text.count("[") + text.count("{") < _DEPTH:
+    if text is None or text.count("[") + text.count("{") < MAX_DEPTH:
         return text
-    return json.dumps(_cut(json.loads(text), _DEPTH))
+    return json.dumps(_cut(json.loads(text), MAX_DEPTH))
+
+
+def depth(value: Any) -> int:
+    """How many levels of lists and dicts a JSON value has; what :func:`shallow` may have cut has as many as it left."""
+    level, found = [value], 0
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        found += 1
+        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+    return found
+
+
+def original_value(value: Any) -> Any:
+    """The value that :func:`json_text` was given, when it was JSON."""
+    if isinstance(value, str):
+        return original(value)
+    if isinstance(value, dict):
+        return {original(key): original_value(item) for key, item in value.items()}
+    return [original_value(item) for item in value] if isinstance(value, list) else value
 
 
 def _cut(value: Any, depth: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import clock
 from ..dialect import dialect
-from ..events import Birth, Event
+from ..events import Birth, Event, guard, is_of_later_delivery
 from ..fold import AttemptRow, RecordChange, fold
 from ..models import MessageRecord
 from ..outcomes import ErrorInfo
@@ -60,6 +60,21 @@ class RecordWriter:
     def disown(self, message_id: str) -> None:
         """The record of one message says ``unknown``, whatever its state."""
         self._database.count(statements.disown(self._records, dialect(self._database)), (message_id,))
+
+    def find_again(self, found: Iterable[tuple[int, Event]]) -> int:
+        """Records that say ``unknown`` take the event that tells where their message is now; how many did.
+
+        Each with the guard that the record has: it may be that of the very event, which a gap made forgotten. Who knows
+        of a later delivery stays as it is.
+        """
+        sql = statements.forget(self._records, dialect(self._database))
+        events = [
+            event
+            for known, event in found
+            if not is_of_later_delivery(known, guard(event))
+            and self._database.count(sql, (guard(event) - 1, event.message_id, known))
+        ]
+        return self.write(events)
 
     def _update(self, changes: Sequence[RecordChange]) -> int:
         return self._batches.update([self._state(change) for change in changes])

@@ -32,6 +32,7 @@ TOTAL_CAP = 100_000
 STRIDE = 20_000
 """Records that one batch looks through at most, where no index knows which of them are meant."""
 
+_FORSAKEN = (State.DEAD.value, State.UNKNOWN.value)
 _WAITING = (State.ENQUEUED.value, State.DELAYED.value, State.RETRYING.value)
 _OLDEST_FIRST = ("created_at", "message_id")
 
@@ -40,7 +41,8 @@ def begin(action: str, filter: Filter, started_by: str) -> BulkOperation:
     """Write down what is to be done to all that match now; :func:`step` does it.
 
     Parameters:
-        action: ``requeue``, of dead letters, or ``discard``, of dead letters or whatever waiting state the filter says.
+        action: ``requeue``, of dead letters or what is unknown, or ``discard``, of these or what waits; of dead letters
+            unless the filter names a state.
         started_by: who wants it, for people to see.
 
     ValueError for another action, or a state that it cannot be done to.
@@ -85,7 +87,7 @@ def narrowed(action: str, filter: Filter) -> Filter:
     if action not in BulkOperation.Action.values:
         raise ValueError(f"action: {' or '.join(BulkOperation.Action.values)} is wanted, not {action!r}")
     state = filter.state or State.DEAD.value
-    possible = (State.DEAD.value, *(_WAITING if action == BulkOperation.Action.DISCARD else ()))
+    possible = (*_FORSAKEN, *(_WAITING if action == BulkOperation.Action.DISCARD else ()))
     if state not in possible:
         raise ValueError(f"state: {action} is for what is {', '.join(possible)}; not {state!r}")
     return msgspec.structs.replace(filter, state=state)

@@ -40,7 +40,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     Parameters:
         state: one of the states; a reason of death means dead ones unless this says otherwise.
         actor_name, app_label, queue_name, dead_reason: exact.
-        search: a message id, else a correlation id, exact.
+        search: a message id, else a correlation id, else the id of a group or pipeline, exact.
         created_from, created_to: ISO 8601, in the current time zone unless they name one; from is included, to is not,
             unless it is a day, which is meant whole.
 
@@ -122,7 +122,8 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         id = storable(self.search)
         if found.filter(message_id=id).exists():
             return found.filter(message_id=id)
-        return found.filter(correlation_id=id).exclude(correlation_id="")
+        correlated = found.filter(correlation_id=id).exclude(correlation_id="")
+        return correlated if correlated.exists() else found.filter(group_id=id).exclude(group_id="")
 
 
 def _moment(name: str, text: str, *, is_end: bool = False) -> datetime | None:

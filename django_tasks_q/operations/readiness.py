@@ -16,4 +16,4 @@ def check_records(broker: Broker) -> None:
     """
     database = Database(records_database.alias(broker))
     with database.errors():
-        database.rows(f'SELECT message_id FROM "{MessageRecord._meta.db_table}" LIMIT 1')
+        database.rows(f"SELECT message_id FROM {MessageRecord._meta.db_table} LIMIT 1")

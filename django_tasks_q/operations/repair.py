@@ -9,9 +9,8 @@ from ..broker import get_broker, refuse_one_id
 from ..deliveries import Held
 from ..errors import NotADeadLetter
 from ..message import Message
-
-_OF_THE_LAST_LIFE = frozenset({"retries", "delay", "eta"})
-"""Options that tell of one message's past or time; an edited copy begins anew, and at once."""
+from . import forgotten
+from .unseen_members import UnseenMembers
 
 
 class Tally(NamedTuple):
@@ -22,15 +21,26 @@ class Tally(NamedTuple):
 
 
 def requeue(ids: Iterable[str]) -> Tally:
-    """Give dead letters a new life; what is no dead letter any more is skipped. Raises BrokerConnectionError."""
+    """Give dead letters, and what nobody knows the end of, a new life; what is none is skipped.
+
+    Raises BrokerConnectionError. See :func:`forgotten.requeue`.
+    """
     wanted = _distinct(ids)
-    return _tally(wanted, get_broker().requeue(wanted))
+    done = _tally(wanted, get_broker().requeue(wanted))
+    return _tally(wanted, [*done.done, *forgotten.requeue(done.skipped)])
 
 
 def discard(ids: Iterable[str]) -> Tally:
-    """Throw away what waits, is delayed or dead; what runs or is gone is skipped. Raises BrokerConnectionError."""
-    wanted = _distinct(ids)
-    return _tally(wanted, get_broker().discard(wanted))
+    """Throw away what waits, is delayed or dead, and cross off what nobody knows the end of.
+
+    What runs or has ended is skipped. Raises BrokerConnectionError.
+    """
+    wanted, broker = _distinct(ids), get_broker()
+    unseen = UnseenMembers(broker, wanted)
+    discarded = broker.discard(wanted)
+    unseen.were_discarded(discarded)
+    done = _tally(wanted, discarded)
+    return _tally(wanted, [*done.done, *forgotten.discard(done.skipped)])
 
 
 def requeue_edited(message_id: str, args: list[Any], kwargs: dict[str, Any]) -> Message[Any]:
@@ -84,7 +94,9 @@ def _edited(message: Message[Any], args: list[Any], kwargs: dict[str, Any]) -> M
         raise TypeError(f"args is a list, not a {type(args).__name__}.")
     if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
         raise TypeError("kwargs is a dict whose keys are names of parameters.")
-    options = {name: value for name, value in message.options.items() if name not in _OF_THE_LAST_LIFE}
+    options = {name: value for name, value in message.options.items() if name not in forgotten.OF_THE_LAST_LIFE}
+    if "group_size" in options:
+        options["group_told"] = True
     return Message(message.queue_name, message.actor_name, tuple(args), kwargs, options, unknown=message.unknown)
 
 

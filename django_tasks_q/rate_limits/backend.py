@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from threading import Lock
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from weakref import WeakSet
 
+from ..backends import FromSettings
+from .admissions import Span
+from .gathering import Arrival
 from .mutex import Holder, Owner
 
 _backends: WeakSet[RateLimiterBackend] = WeakSet()
@@ -29,14 +32,18 @@ class RateLimiterBackend(ABC):
     Making one opens no connection. Every call raises a BrokerError when the store cannot be reached.
     """
 
+    is_known: ClassVar[bool] = True
+    """Whether whoever looks after all leases finds it; False for another way to the store of one that is found."""
+
     def __init__(self) -> None:
-        with _lock:
-            _backends.add(self)
+        if self.is_known:
+            with _lock:
+                _backends.add(self)
 
     @property
     @abstractmethod
     def address(self) -> str:
-        """The same for two backends on one store."""
+        """The same for two backends on one store; people see it, so no password is in it."""
 
     @abstractmethod
     def acquire(self, key: str, owner: Owner, limit: int, ttl: int) -> int | None:
@@ -54,6 +61,10 @@ class RateLimiterBackend(ABC):
         """Milliseconds that are left of a lease; None when it is over."""
 
     @abstractmethod
+    def held(self, key: str) -> int:
+        """How many leases of a key are not over."""
+
+    @abstractmethod
     def renew(self, leases: Collection[tuple[str, int]]) -> int:
         """Begin the leases of these keys and tokens again; how many were not over. One that is over stays over."""
 
@@ -66,8 +77,46 @@ class RateLimiterBackend(ABC):
         """All leases that are not over, by key."""
 
     @abstractmethod
+    def admit(self, key: str, limit: int, span: Span, *, queues: bool = False) -> int:
+        """Admit one more if fewer than ``limit`` were within the span: 0, else for how many milliseconds to wait.
+
+        ``queues``: who has to wait will come again then; each gets a time of his own, at the pace of the limit.
+        """
+
+    @abstractmethod
+    def expect(self, key: str, parties: int, ttl: int) -> bool:
+        """Say how many will arrive; False when somebody has said so, or somebody has arrived."""
+
+    @abstractmethod
+    def gathered(self, key: str) -> Arrival | None:
+        """What stands, for somebody who has not arrived; None when nothing is known of the key."""
+
+    @abstractmethod
+    def arrived(self, key: str) -> list[str]:
+        """Who has arrived, in no order."""
+
+    @abstractmethod
+    def arrive(self, key: str, member: str, ok: bool, parties: int, ttl: int) -> Arrival:
+        """Note that a member, one of ``parties`` (0: as many as expected), has arrived, ok or not; what stands then.
+
+        A set of members with a status each, not a counter: who arrives again is counted once. Who was not ok may arrive
+        as ok later; who was ok stays ok. All of it is forgotten ``ttl`` milliseconds after the last arrival. Keys of
+        gatherings and of leases do not know each other. LookupError when nobody has said how many are expected.
+        """
+
+    @abstractmethod
     def forget_idle(self, idle: int, limit: int = 1_000) -> int:
-        """Forget keys that nobody has used for ``idle`` milliseconds, at most ``limit`` of them; how many."""
+        """Forget keys that nobody has used for ``idle`` milliseconds, at most ``limit`` of them; how many.
+
+        What says itself how long it is kept, as gatherings do, is forgotten as soon as that is over, beside them.
+        """
+
+    def apart(self) -> RateLimiterBackend:
+        """The same store as the engine asks it in threads that run people's code, whose connections come and go."""
+        return self
+
+    def close(self) -> None:
+        """Let go of connections that are this backend's own. It stays usable: the next call makes a new one."""
 
     def own_thread(self) -> None:
         """Only the engine uses what connections this thread has: nothing here is part of somebody's transaction."""
@@ -79,23 +128,5 @@ def known_backends() -> list[RateLimiterBackend]:
         return list({backend.address: backend for backend in _backends}.values())
 
 
-_factory: Callable[[], RateLimiterBackend] | None = None
-
-
-def get_rate_limiter_backend() -> RateLimiterBackend:
-    """The backend that the settings describe: ``RATE_LIMITS_URL``, else the one that fits the broker.
-
-    RuntimeError without Django.
-    """
-    if _factory is None:
-        raise RuntimeError(
-            "There are no settings to take a backend from: make one (StubBackend()), or put 'django_tasks_q' in "
-            "INSTALLED_APPS and set Django up."
-        )
-    return _factory()
-
-
-def set_rate_limiter_backend_factory(factory: Callable[[], RateLimiterBackend]) -> None:
-    """Say who reads the settings; the Django floor does."""
-    global _factory
-    _factory = factory
+get_rate_limiter_backend: FromSettings[RateLimiterBackend] = FromSettings()
+"""The backend of ``RATE_LIMITS_URL``, else the one that fits the broker. RuntimeError without Django."""

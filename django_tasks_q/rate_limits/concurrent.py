@@ -14,7 +14,7 @@ from ..outcomes import milliseconds
 from .backend import RateLimiterBackend
 from .lease import Lease
 from .mutex import Owner
-from .rate_limiter import RateLimiter
+from .rate_limiter import RateLimiter, check_limit
 
 logger = get_logger(__name__)
 
@@ -35,8 +35,7 @@ class ConcurrentRateLimiter(RateLimiter[Lease]):
         self, backend: RateLimiterBackend, key: str, *, limit: int = 1, ttl: int | timedelta = 900_000
     ) -> None:
         super().__init__(backend, key)
-        if type(limit) is not int or limit < 1:
-            raise ValueError(f"limit is an integer of at least 1: {limit!r}")
+        check_limit(limit)
         if type(ttl) not in (int, timedelta) or milliseconds(ttl) < 1:
             raise ValueError(f"ttl is milliseconds, at least 1, or a timedelta: {ttl!r}")
         self.limit = limit
@@ -44,7 +43,7 @@ class ConcurrentRateLimiter(RateLimiter[Lease]):
 
     def _acquire(self) -> Lease:
         asked = clock.monotonic()
-        token = self.backend.acquire(self.key, _owner(), self.limit, self.ttl)
+        token = self.backend.acquire(self.key, owner_here(), self.limit, self.ttl)
         return Lease(self.backend, self.key, token or 0, asked + self.ttl / 1000)
 
     def _release(self, grant: Lease) -> None:
@@ -58,7 +57,7 @@ class ConcurrentRateLimiter(RateLimiter[Lease]):
             logger.warning("The lease on %r was over before it was released.", self.key)
 
 
-def _owner() -> Owner:
+def owner_here() -> Owner:
     """Who runs here: the worker and message of an actor, else a name for people, which no worker has."""
     running = get_running()
     if running is None or not running.worker_id:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+from typing import Self
 
 from .. import clock
 from ..errors import BrokerError
 from .backend import RateLimiterBackend
 
 
-class Lease:
-    """Holds a key for its time to live, and longer where somebody renews it. True when it was acquired.
+class Lease(int):
+    """Holds a key for its time to live, and longer where somebody renews it. 1 when it was acquired, 0 when not.
+
+    A number, so that code that expects a bool may compare, count and encode it.
 
     Whoever holds a lease cannot know for how long he will be kept from running, so nothing that he believes makes two
     holders impossible. ``token`` does, where what he writes to compares it: it rises with every acquisition of the key,
     so a store that has seen a higher one refuses.
     """
+
+    def __new__(cls, backend: RateLimiterBackend, key: str, token: int, valid_until: float) -> Self:
+        return super().__new__(cls, token != 0)
 
     def __init__(self, backend: RateLimiterBackend, key: str, token: int, valid_until: float) -> None:
         self.key = key
@@ -26,8 +32,11 @@ class Lease:
         self._lost = not token
         self._released = False
 
-    def __bool__(self) -> bool:
-        return self.token != 0
+    def __eq__(self, other: object) -> bool:
+        return self is other if isinstance(other, Lease) else super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return super().__hash__()
 
     def __repr__(self) -> str:
         return f"<Lease {self.key!r} token={self.token}>"

@@ -23,10 +23,7 @@ class RateLimiter(ABC, Generic[Grant]):
     """
 
     def __init__(self, backend: RateLimiterBackend, key: str) -> None:
-        if not isinstance(backend, RateLimiterBackend):
-            raise TypeError(f"A rate limiter needs a RateLimiterBackend, not a {type(backend).__name__}.")
-        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
-            raise ValueError(f"The key of a rate limiter has 1 to {MAX_KEY_LENGTH} printable characters: {key!r:.80}")
+        check_key(backend, key)
         self.backend = backend
         self.key = key
 
@@ -52,3 +49,17 @@ class RateLimiter(ABC, Generic[Grant]):
     @abstractmethod
     def _release(self, grant: Grant) -> None:
         """Take back what was granted."""
+
+
+def check_key(backend: RateLimiterBackend, key: str) -> None:
+    """TypeError for what is no backend, ValueError for what is no key."""
+    if not isinstance(backend, RateLimiterBackend):
+        raise TypeError(f"A rate limiter needs a RateLimiterBackend, not a {type(backend).__name__}.")
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+        raise ValueError(f"The key of a rate limiter has 1 to {MAX_KEY_LENGTH} printable characters: {key!r:.80}")
+
+
+def check_limit(limit: int, name: str = "limit") -> None:
+    """ValueError unless it is a number of at least 1."""
+    if type(limit) is not int or limit < 1:
+        raise ValueError(f"{name} is an integer of at least 1: {limit!r}")

@@ -20,6 +20,7 @@ from ..worker.board import ALIVE, EMPTY, STOPPED, Region
 from ..worker.worker import new_worker_id
 from .channel import Channel, Note
 from .child import Child
+from .forks import Forks
 from .launch import Forking, Launcher, Spawning
 from .options import Options
 from .recycling import reason_to_retire
@@ -53,9 +54,10 @@ class Generation:
         self._supervisor = supervisor
         regions = 2 * options.processes + 2
         self._launcher: Launcher = (
-            Spawning(options, regions) if options.use_spawn else Forking(options, regions, prepare_fork, self._let_go)
+            Spawning(options, regions) if options.spawns else Forking(options, regions, prepare_fork, self._let_go)
         )
         self._board = self._launcher.board
+        self._forks = Forks(self._launcher)
         self._children: dict[int, Child] = {}
         self._graves: list[Note] = []
         self._keeper_name = new_worker_id()
@@ -81,18 +83,21 @@ class Generation:
         self._signals = Signals([signal.SIGCHLD, signal.SIGTERM], ignored=[signal.SIGINT, signal.SIGHUP])
         self._selector.register(self._signals, selectors.EVENT_READ)
         self._selector.register(self._supervisor, selectors.EVENT_READ)
-        if not self._options.use_spawn:
+        if not self._options.spawns:
             _warn_of_threads()
             gc.collect()
             gc.freeze()  # what is loaded now stays shared: no collection of a child writes to its pages
+        self._forks.start(self._life_reader)
         while not self._is_over():
             self._start_missing_keeper()
             self._start_missing()
+            self._restart_forks()
             self._wait()
             self._reap()
             self._listen()
             self._enforce()
             self._tell_ready()
+        self._forks.end()
         self._end_keeper()
         self._supervisor.send(kind="bye", processed=self._processed, failed=self._failed)
         return self._exit_code
@@ -134,6 +139,10 @@ class Generation:
                 return
             self._start_worker(region, quarantine=False)
 
+    def _restart_forks(self) -> None:
+        if not self._stopping and self._forks.start_due(self._life_reader):
+            self._tell_children()
+
     def _free_region(self) -> Region | None:
         return next((region for region in self._board if region.presence == EMPTY), None)
 
@@ -166,6 +175,8 @@ class Generation:
                 self._note_pause(pid, os.WIFSTOPPED(status))
             elif pid == self._keeper_pid:
                 self._replace_keeper(status)
+            elif pid in self._forks.pids:
+                self._forks.reap(pid, status)
             elif pid in self._children:
                 self._bury(self._children.pop(pid), status)
 
@@ -308,7 +319,7 @@ class Generation:
 
     def _tell_children(self) -> None:
         """The supervisor must know whom to end should this generation die."""
-        pids = list(self._children) + ([self._keeper_pid] if self._keeper_pid else [])
+        pids = [*self._children, *self._forks.pids] + ([self._keeper_pid] if self._keeper_pid else [])
         self._supervisor.send(kind="children", pids=pids)
 
 

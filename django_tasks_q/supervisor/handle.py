@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 
 from .. import clock
 from ..logging import get_logger
 from .channel import Channel
+from .command_line import again
 from .liveness import is_alive
 
 logger = get_logger(__name__)
@@ -55,9 +55,8 @@ class GenerationHandle:
         """A later generation: a fresh interpreter, because one that has imported the old code never sees the new."""
         ours, theirs = Channel.pair()
         descriptor = theirs.fileno()
-        command = [sys.executable, *sys.orig_argv[1:]]
         process = subprocess.Popen(
-            command, env={**os.environ, ENVIRONMENT: str(descriptor)}, pass_fds=[descriptor], stdin=subprocess.DEVNULL
+            again(), env={**os.environ, ENVIRONMENT: str(descriptor)}, pass_fds=[descriptor], stdin=subprocess.DEVNULL
         )
         theirs.close()
         process.returncode = 0  # reaped by the supervisor itself, not by Popen

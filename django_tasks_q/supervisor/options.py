@@ -12,10 +12,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     processes: int
     threads: int
+    async_concurrency: int = 1_000
     queues: Mapping[str, int] = {}
     watch: str | None = None
     watch_use_polling: bool = False
     use_spawn: bool = False
+    use_gevent: bool = False
     pid_file: str | None = None
     log_file: str | None = None
     log_format: str = "text"
@@ -31,3 +33,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     unknown_actor_grace: int = 600_000
     switch_interval: float = 0.0005
     """Seconds; see :func:`sys.setswitchinterval`."""
+
+    @property
+    def spawns(self) -> bool:
+        """Whether processes are fresh interpreters. Greenlets need them: this one has imported what must be patched."""
+        return self.use_spawn or self.use_gevent

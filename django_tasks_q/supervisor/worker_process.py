@@ -46,9 +46,10 @@ def run_worker_process(options: Options, region: Region, worker_id: str, life: i
         most=None if quarantine else options.max_messages,
         time_limit_grace=options.time_limit_grace,
         unknown_actor_grace=options.unknown_actor_grace,
+        async_concurrency=options.async_concurrency,
     )
     worker.start()
-    ending = _Ending(worker, signals, life, leaves_when_exhausted=options.burst or quarantine)
+    ending = Ending(worker, signals, life, leaves_when_exhausted=options.burst or quarantine)
     ending.wait_for_connection(region)
     ending.wait()
     if worker.forfeit:
@@ -58,7 +59,7 @@ def run_worker_process(options: Options, region: Region, worker_id: str, life: i
     return 0 if worker.consumer.has_left else UNFINISHED
 
 
-class _Ending:
+class Ending:
     """Everything that can end a worker, waited for in one place."""
 
     def __init__(self, worker: Worker, signals: Signals, life: int, *, leaves_when_exhausted: bool) -> None:
@@ -67,6 +68,7 @@ class _Ending:
         self._life = life
         self._leaves_when_exhausted = leaves_when_exhausted
         self._exhausted_looks = 0
+        self._is_told = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
         self._selector.register(life, selectors.EVENT_READ)
@@ -87,8 +89,8 @@ class _Ending:
                 logger.warning("The generation is gone; this worker stops.")
                 return True
             if self._signals.arrived():
-                return True
-        return self._worker.forfeit or (self._leaves_when_exhausted and self._is_exhausted())
+                self._is_told = True  # for good: it may come while the worker connects, and is heard of once
+        return self._is_told or self._worker.forfeit or (self._leaves_when_exhausted and self._is_exhausted())
 
     def _is_exhausted(self) -> bool:
         """Twice in a row: between two looks a message may be on its way from the broker to a thread."""

@@ -18,6 +18,7 @@ from ..errors import Retry as RetryRequest
 from ..message import Message
 from ..middleware.database_connections import left_alone
 from ..outcomes import Dead, Outcome, Retry
+from ..results.post import store_now
 from ..states import State
 from ..worker.board import Board
 from ..worker.executor import Executor, Finished
@@ -170,6 +171,8 @@ class _Drain:
         signal = "nack" if isinstance(settlement.outcome, Dead) else "ack"
         if finished.proxy is not None:
             broker.emit_before(signal, finished.proxy)
+        if settlement.result is not None and not broker.carries_results():
+            store_now(broker, [settlement.result])
         exchange = self._consumer.exchange([settlement], 0)
         if settlement.delivery.handle in exchange.refused:
             return  # the actor itself flushed its queue, for example

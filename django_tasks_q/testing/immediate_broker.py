@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..broker import Broker
-from ..deliveries import Outgoing
+from ..deliveries import MessageProxy, Outgoing
 from ..message import Message
 from ..middleware import Middleware
 from .draining import LIMIT, drain, is_drained
@@ -32,7 +32,7 @@ class ImmediateBroker(StandIn):
         self._with_delayed = with_delayed
         self._limit = limit
 
-    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+    def enqueue(self, message: Message[Any] | MessageProxy, *, delay: int | None = None) -> Message[Any]:
         sent = super().enqueue(message, delay=delay)
         self._run()
         return sent

@@ -3,8 +3,8 @@ broker that cannot keep what is delayed or dead itself."""
 
 from __future__ import annotations
 
-from .outbox import DatabaseOutbox
+from .outbox import DatabaseOutbox, sent_before
 from .room import DatabaseWaitingRoom
 from .rows import WaitingRow, WaitingRows
 
-__all__ = ["DatabaseOutbox", "DatabaseWaitingRoom", "WaitingRow", "WaitingRows"]
+__all__ = ["DatabaseOutbox", "DatabaseWaitingRoom", "WaitingRow", "WaitingRows", "sent_before"]

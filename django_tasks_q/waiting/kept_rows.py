@@ -24,6 +24,7 @@ from ..waiting_room import Kept, Waiting
 _TABLE = WaitingMessage._meta.db_table
 _IS_KEPT = f"kind <> '{WaitingMessage.Kind.COMMIT.value}'"
 _IS_DEAD = f"kind = '{WaitingMessage.Kind.DEAD.value}'"
+_IS_PARKED = f"kind = '{WaitingMessage.Kind.PARKED.value}'"
 _COLUMNS = (
     "message_id, queue_name, payload, kind, priority, life, attempt, retries, lost, enqueued_at, since, reason, record"
 )
@@ -110,6 +111,15 @@ class KeptRows:
     def claim_due(self, limit: int) -> list[Kept]:
         found = self._find(self._is_due, (), f"ORDER BY expires_at, id LIMIT {self._words.mark}", limit, others_do=True)
         self._change(found, f"expires_at = {self._words.in_seconds}", self._claim)
+        return [one.kept for one in found]
+
+    def claim_parked(self, mark: str, queue_name: str, limit: int) -> list[Kept]:
+        words = self._words
+        where = f"{_IS_PARKED} AND queue_name = {words.mark} AND reason = {words.mark} AND {self._is_nobodys}"
+        end = f"ORDER BY priority, id LIMIT {words.mark}"
+        found = self._find(where, (queue_name, mark), end, limit, others_do=True)
+        # Its time has come, or who is interrupted would leave it to wait for that.
+        self._change(found, f"due_at = {words.now}, expires_at = {words.in_seconds}", self._claim)
         return [one.kept for one in found]
 
     # Dead letters

@@ -14,10 +14,10 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from .. import changes, clock, conf, records_database
 from ..broker import MAX_BATCH, Broker
 from ..deliveries import Outgoing
-from ..errors import BrokerError, DuplicateMessage
+from ..errors import BrokerError, DuplicateMessage, PartialSendError
 from ..logging import get_logger
 from ..mirror import RecordWriter
-from ..outbox import Outbox
+from ..outbox import Outbox, safe
 from ..sql import Database
 from .rows import WaitingRows
 
@@ -82,11 +82,15 @@ class DatabaseOutbox(Outbox):
 
     def _publish(self, broker: Broker, database: Database, items: list[Outgoing]) -> None:
         try:
-            _publish_each_once(broker, items)
+            with safe():
+                _publish_each_once(broker, items)
         except BrokerError as error:
             self._silent_until = clock.monotonic() + PAUSE
-            logger.warning("The broker is away (%s); %d messages wait in rows.", error, len(items))
-            self._leave(broker, database, items)
+            arrived = sent_before(error)
+            WaitingRows(database).delete(list(arrived))
+            left = [item for item in items if item.message.message_id not in arrived]
+            logger.warning("The broker is away (%s); %d messages wait in rows.", error, len(left))
+            self._leave(broker, database, left)
         else:
             WaitingRows(database).delete([item.message.message_id for item in items])
 
@@ -107,6 +111,11 @@ def _publish_each_once(broker: Broker, items: list[Outgoing]) -> None:
                 broker.publish([item])
             except DuplicateMessage as error:
                 logger.error("A message sent on commit was there already: %s", error)
+
+
+def sent_before(error: BrokerError) -> set[str]:
+    """The ids of the messages that the broker had taken when it failed: sent again they would run twice."""
+    return {message.message_id for message in error.sent} if isinstance(error, PartialSendError) else set()
 
 
 def note_pending(broker: Broker, items: list[Outgoing]) -> None:

@@ -38,6 +38,9 @@ class DatabaseWaitingRoom(WaitingRoom):
             return []  # most looks end here, and only read
         return self._write(lambda rows: rows.claim_due(self._most(limit)))
 
+    def claim_parked(self, mark: str, queue_name: str, limit: int) -> list[Kept]:
+        return self._write(lambda rows: rows.claim_parked(mark, queue_name, self._most(limit)))
+
     def remove(self, items: Sequence[Kept]) -> None:
         self._write_all(items, KeptRows.delete)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from .. import clock
 from ..broker import MAX_BATCH
 from ..deliveries import Outgoing
 from ..dialect import Dialect, by_keys, dialect, keys
@@ -31,13 +32,13 @@ _BY_MESSAGE = f"{_TABLE} FORCE INDEX (dtq_waiting_once)"
 
 
 class WaitingRow(NamedTuple):
-    """A row that the relay has claimed. ``age_ms``: how long it has been there."""
+    """A row that the relay has claimed. ``made_at``: not after it was written, epoch milliseconds of this machine."""
 
     id: int
     message_id: str
     payload: bytes
     parent_id: str
-    age_ms: int
+    made_at: int
 
 
 class WaitingRows:
@@ -76,7 +77,7 @@ class WaitingRows:
         where = f"kind = {_COMMIT} AND message_id IN ({self._marks(message_ids)}) AND due_at > {self._now}"
         if not self._words.returning:
             found = self._claim(f"{_BY_MESSAGE} WHERE {where}{self._words.lock}", message_ids)
-            return {row.message_id for row in found}
+            return {row[1] for row in found}
         rows = self._database.rows(
             f"UPDATE {_TABLE} SET due_at = {self._words.in_seconds} WHERE {where} RETURNING message_id",
             (CLAIM, *message_ids),
@@ -85,10 +86,10 @@ class WaitingRows:
 
     def claim_due(self, limit: int = MAX_BATCH) -> list[WaitingRow]:
         """The relay's claim: rows that nobody is publishing, oldest first."""
-        words = self._words
+        words, asked_at = self._words, clock.wall_ms()
         where = f"kind = {_COMMIT} AND due_at <= (SELECT {self._now}) ORDER BY id LIMIT {self._mark}{words.skip_locked}"
         if not words.returning:
-            return self._claim(f"{_TABLE} WHERE {where}", (limit,))
+            return self._claimed(self._claim(f"{_TABLE} WHERE {where}", (limit,)), asked_at)
         rows = self._database.rows(
             # Materialized: as a plain condition PostgreSQL may ask for it once for each row, beyond the limit.
             f"WITH batch AS MATERIALIZED (SELECT id FROM {_TABLE} WHERE {where}) "
@@ -96,16 +97,21 @@ class WaitingRows:
             f"RETURNING {self._told}",
             (limit, CLAIM),
         )
-        return sorted(_row(row) for row in rows)
+        return self._claimed(rows, asked_at)
 
-    def _claim(self, where: str, params: Sequence[Any]) -> list[WaitingRow]:
+    @staticmethod
+    def _claimed(rows: Sequence[Row], asked_at: int) -> list[WaitingRow]:
+        """Rows with when they were made, from how old the database says they were when it answered."""
+        return sorted(WaitingRow(row[0], row[1], bytes(row[2]), row[3], asked_at - int(row[4])) for row in rows)
+
+    def _claim(self, where: str, params: Sequence[Any]) -> Sequence[Row]:
         """The same in two steps: the rows that are locked, then claimed."""
         with self._database.atomic(savepoint=False):
             found = self._database.rows(f"SELECT {self._told} FROM {where}", tuple(params))
             if found:
                 sql = f"UPDATE {by_keys(_TABLE)} SET due_at = {self._words.in_seconds}"
                 self._database.count(sql, (keys([row[0] for row in found]), CLAIM))
-        return sorted(_row(row) for row in found)
+        return found
 
     def has_due(self) -> bool:
         """Whether there is something for the relay; reads one entry of an index."""
@@ -172,7 +178,3 @@ class WaitingRows:
     def _age(self) -> str:
         """How long a row has been there, in milliseconds."""
         return f"{self._words.now_ms} - {self._words.epoch_ms.format('created_at')}"
-
-
-def _row(row: Row) -> WaitingRow:
-    return WaitingRow(row[0], row[1], bytes(row[2]), row[3], int(row[4]))

@@ -17,9 +17,9 @@ _SLOT = 512
 _PID = struct.Struct("<Q")
 _IDENTITY = struct.Struct("<QB97p")  # pid, presence, worker id
 _NUMBERS = struct.Struct("<QQQdB")  # processed, failed, rss bytes, condemned at, wants retirement
-_READY_AT, _NUMBERS_AT = 120, 128
+_READY_AT, _NUMBERS_AT, _LEASE_AT = 120, 128, 168
 _TASK = struct.Struct("<IHHQdd")  # delivery number, id length, queue length, started wall ms, started mono, deadline
-_DEADLINE = struct.Struct("<d")
+_MOMENT = struct.Struct("<d")
 _TASK_AT, _DEADLINE_AT, _TEXT_AT, _QUEUE_AT = 8, 8 + _TASK.size - 8, 48, 48 + 256
 NO_DEADLINE = 0.0
 
@@ -72,6 +72,17 @@ class Region:
         processed, failed, rss, _, retire = self._numbers()
         self._set_numbers(processed, failed, rss, at, retire)
 
+    # Written by who renews the lease
+
+    def set_lease(self, until: float) -> None:
+        """The worker certainly has its lease until then; monotonic seconds."""
+        _MOMENT.pack_into(self._memory, self._offset + _LEASE_AT, until)
+
+    def is_lease_over(self, now: float) -> bool:
+        """Whether others may have been given what this worker holds; never where nobody has told of a lease."""
+        (until,) = _MOMENT.unpack_from(self._memory, self._offset + _LEASE_AT)
+        return bool(NO_DEADLINE < until <= now)
+
     # Written by the worker
 
     def report(self, processed: int, failed: int, rss: int, wants_retirement: bool = False) -> None:
@@ -86,7 +97,7 @@ class Region:
         memory[at] = 1
 
     def set_deadline(self, slot: int, deadline: float) -> None:
-        _DEADLINE.pack_into(self._memory, self._slot(slot) + _DEADLINE_AT, deadline)
+        _MOMENT.pack_into(self._memory, self._slot(slot) + _DEADLINE_AT, deadline)
 
     def end(self, slot: int) -> None:
         self._memory[self._slot(slot)] = 0
@@ -127,7 +138,11 @@ class Region:
 
     def running(self) -> list[Task]:
         """What the worker is running now, or was running when it died."""
-        return [task for slot in range(self.slots) if (task := self._task(slot)) is not None]
+        first = self._slot(0)
+        busy = bytes(self._memory[first : first + self.slots * _SLOT : _SLOT])  # one look, however many slots there are
+        if not any(busy):
+            return []
+        return [task for slot in range(self.slots) if busy[slot] and (task := self._task(slot)) is not None]
 
     def _task(self, slot: int) -> Task | None:
         at = self._slot(slot)

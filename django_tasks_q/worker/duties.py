@@ -11,6 +11,8 @@ from ..errors import BrokerError
 from ..judge import make_judge
 from ..logging import get_logger
 from .board import Region
+from .lease import renew
+from .patience import Patience
 
 logger = get_logger(__name__)
 
@@ -39,14 +41,15 @@ def set_services_factory(factory: Callable[[Broker, Region], Services | None]) -
 class Duties(Thread):
     """Renews one worker's lease three times a lease, and rescues what dead workers left behind.
 
-    ``region`` is what the worker's board says of it.
+    ``region`` is the worker's part of the board.
     """
 
-    def __init__(self, broker: Broker, worker_id: str, region: Region) -> None:
+    def __init__(self, broker: Broker, region: Region) -> None:
         super().__init__(daemon=True, name="Duties")
         self._broker = broker
-        self._worker_id = worker_id
+        self._region = region
         self._judge = make_judge(broker)
+        self._patience = Patience(broker)
         self._services = _make_services(broker, region)
         self._ending = Event()
 
@@ -54,16 +57,21 @@ class Duties(Thread):
         if self._services is not None:
             self._services.start()
         while not self._ending.wait(min(RESCUE_INTERVAL, self._broker.lease / 3000)):
-            try:
-                self._broker.renew([self._worker_id])
-                self._rescue()
-            except BrokerError as error:
-                logger.warning("The lease could not be renewed (%s); trying again.", error)
-            except Exception:
-                logger.exception("The duties stumbled.")
+            self._round()
         if self._services is not None:
             self._services.stop()
         self._broker.close()
+
+    def _round(self) -> None:
+        try:
+            renew(self._broker, [self._region])
+            if self._patience.is_over():
+                self._rescue()
+        except BrokerError as error:
+            self._patience.begin()
+            logger.warning("The lease could not be renewed (%s); trying again.", error)
+        except Exception:
+            logger.exception("The duties stumbled.")
 
     def _rescue(self) -> None:
         for worker_id in self._broker.rescue(self._judge):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from logging import DEBUG, INFO
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import clock
 from ..broker import Broker
-from ..context import Running, enter, leave
+from ..context import Running, context_of
 from ..deliveries import Delivery, MessageProxy, Outgoing, Settlement
 from ..errors import DecodeError, RateLimitExceeded, Shutdown, SkipMessage, UnsupportedVersion
 from ..errors import Retry as RetryRequest
@@ -27,10 +29,14 @@ from ..outcomes import (
     Retry,
     decide_unknown_actor,
 )
+from ..results.middleware import failure_of
+from .attempt import Attempt, Returned
 from .slot import Slot
 
 if TYPE_CHECKING:
     from ..actor import Actor
+    from .async_runner import AsyncRunner
+    from .async_slot import AsyncSlot
 
 logger = get_logger(__name__)
 
@@ -43,6 +49,11 @@ class Finished(NamedTuple):
 
     settlement: Settlement
     proxy: MessageProxy | None
+
+
+def not_started(delivery: Delivery) -> Finished:
+    """It goes back to the front of its queue, uncounted; if it is still ours."""
+    return Finished(Settlement(delivery, HANDED_BACK), None)
 
 
 class Executor:
@@ -70,9 +81,19 @@ class Executor:
         retries = next((item for item in broker.middleware if isinstance(item, Retries)), None)
         self._max_retries = retries.max_retries if retries else 0
         self.out_of_memory = False
+        self._warned: set[str] = set()
 
     def process(self, delivery: Delivery, slot: Slot) -> Finished:
         """Decode, find the actor, run it between its hooks, and say what becomes of it. Raises nothing."""
+        finished = self.begin(delivery, slot, None)
+        assert finished is not None
+        return finished
+
+    def begin(self, delivery: Delivery, slot: Slot, loop: AsyncRunner | None) -> Finished | None:
+        """The same, but an async actor goes to ``loop`` when there is one: then None.
+
+        It comes back to :meth:`conclude`; or to here, when it has to wait for a place on the loop.
+        """
         try:
             message = Message.decode(delivery.payload)
         except UnsupportedVersion:
@@ -83,30 +104,64 @@ class Executor:
         actor = self._broker.actors.get(message.actor_name)
         if actor is None:
             return self._unknown(delivery, message)
+        place = None
+        if loop is not None and actor.is_async and (place := loop.reserve(delivery)) is None:
+            return None
         _set_retries(message, delivery)
         proxy = MessageProxy(message, delivery)
-        token = enter(Running(message, delivery.retries, self._retry_limit(message, actor), proxy, self._worker_id))
-        try:
-            return self._run(proxy, actor, slot)
-        finally:
-            leave(token)
+        running = Running(message, delivery.retries, self._retry_limit(message, actor), proxy, self._worker_id)
+        attempt = Attempt(proxy, actor, context_of(running), slot, self._time_limit_grace)
+        if loop is None or place is None:
+            return attempt.context.run(self._run, attempt)
+        return self._begin_on(loop, place, attempt)
 
-    def _run(self, proxy: MessageProxy, actor: Actor[Any, Any], slot: Slot) -> Finished:
+    def _begin_on(self, loop: AsyncRunner, place: AsyncSlot, attempt: Attempt) -> Finished | None:
+        finished: Finished | None = not_started(attempt.delivery)
+        try:
+            finished = attempt.context.run(self._run, attempt, calls=False)
+            # Not in that context: the loop may enter it at once.
+            if finished is None and not loop.launch(attempt, place):
+                finished = attempt.context.run(self._end, attempt, None, Shutdown())
+        finally:
+            if finished is not None:
+                loop.free(place)
+        return finished
+
+    def conclude(self, returned: Returned) -> Finished:
+        """Run the last hooks of an attempt that a loop has brought back, and say what becomes of it."""
+        attempt, result, exception = returned
+        return attempt.context.run(self._end, attempt, result, exception)
+
+    def _run(self, attempt: Attempt, calls: bool = True) -> Finished | None:
+        """All of an attempt; with ``calls=False`` all that comes before its actor, and None when that may run."""
         result: Any = None
         exception: BaseException | None = None
         skipped = False
+        proxy = attempt.proxy
+        if self._broker.hooks("before_delay_message") and _has_waited(proxy):
+            self._tell("before_delay_message", proxy)
         try:
             for hook in self._broker.hooks("before_process_message"):
                 hook(self._broker, proxy)
             if not proxy.failed:
-                result = self._call(proxy, actor, slot)
+                attempt.actor.signature.check(proxy.args, proxy.kwargs)
+                if not calls:
+                    return None
+                result = self._call(attempt)
         except SkipMessage as skip:
             skipped = True
-            logger.info("%s was skipped: %s", actor.actor_name, skip)
+            waits = isinstance(proxy.outcome, Parked)  # as many may do on one limit
+            logger.log(DEBUG if waits else INFO, "%s was skipped: %s", proxy.actor_name, skip)
         except BaseException as error:
             exception = error
+        return self._end(attempt, result, exception, skipped)
+
+    def _end(self, attempt: Attempt, result: Any, exception: BaseException | None, skipped: bool = False) -> Finished:
+        proxy, slot = attempt.proxy, attempt.slot
         # Once more: an interrupt that landed on the first step of closing would leave the slot open to the next one.
         slot.close()
+        if type(result) is CoroutineType:
+            result, exception = None, _never_ran(result, proxy)
         self._notice(exception)
         if skipped:
             self._tell("after_skip_message", proxy)
@@ -114,14 +169,18 @@ class Executor:
             self._tell("after_process_message", proxy, result=result, exception=exception)
         outcome = _outcome(proxy, exception, skipped)
         then, outcome = self._prepare_caused(proxy, outcome)
+        self._tell("after_outcome", proxy, outcome=outcome, result=result, exception=exception)
+        if result is not None and proxy.result is None:
+            self._warn_of_loss(proxy)
+        then, outcome = self._tell_the_group(proxy, outcome, then)
+        proxy.has_ended = True
         return Finished(self._settlement(proxy, outcome, exception, then, slot.started_at), proxy)
 
-    def _call(self, proxy: MessageProxy, actor: Actor[Any, Any], slot: Slot) -> Any:
-        args, kwargs = proxy.args, proxy.kwargs
-        actor.signature.check(args, kwargs)
+    def _call(self, attempt: Attempt) -> Any:
+        proxy, slot = attempt.proxy, attempt.slot
         try:
-            slot.open(proxy.time_limit, self._time_limit_grace, proxy.notify_shutdown)
-            return actor(*args, **kwargs)
+            slot.open(proxy.time_limit, attempt.grace, proxy.notify_shutdown)
+            return attempt.actor(*proxy.args, **proxy.kwargs)
         finally:
             slot.close()
 
@@ -156,7 +215,33 @@ class Executor:
             _log(proxy, outcome, exception)
         actor = self._broker.actors.get(proxy.actor_name)
         label = "" if actor is None else actor.app_label
-        return Settlement(delivery, outcome, error, then, payload, started_at, clock.wall_ms(), exception, label)
+        return Settlement(
+            delivery, outcome, error, then, payload, started_at, clock.wall_ms(), exception, label,
+            proxy.result, proxy.result_error,
+        )  # fmt: skip
+
+    def _warn_of_loss(self, proxy: MessageProxy) -> None:
+        """What an actor returned goes nowhere; said once for each of them."""
+        name = proxy.actor_name
+        if name in self._warned or proxy.options.get("pipe_target"):
+            return
+        self._warned.add(name)
+        actor = self._broker.actors.get(name)
+        if actor is None or not actor.options.get("on_success"):
+            logger.warning("%s returns a value that nobody gets: its results are not stored (store_results).", name)
+
+    def _tell_the_group(
+        self, proxy: MessageProxy, outcome: Outcome, then: tuple[Outgoing, ...]
+    ) -> tuple[tuple[Outgoing, ...], Outcome]:
+        """Those that count messages hear of its end, which nothing else can change now. What they cause comes last."""
+        proxy.caused, proxy.outcome = [], outcome
+        self._tell("after_result", proxy, outcome=outcome)
+        outcome = proxy.outcome
+        if isinstance(outcome, Parked):
+            proxy.result = None
+            return (), outcome
+        more, outcome = self._prepare_caused(proxy, outcome)
+        return (*then, *more), outcome
 
     def _prepare_caused(self, proxy: MessageProxy, outcome: Outcome) -> tuple[tuple[Outgoing, ...], Outcome]:
         """What the hooks want to send, ready for the settlement. What cannot be sent must not vanish: a dead letter.
@@ -176,14 +261,20 @@ class Executor:
 
     def _unread(self, delivery: Delivery, outcome: Outcome, error: BaseException | None = None) -> Finished:
         info = None if error is None else ErrorInfo.of(error)
-        return Finished(Settlement(delivery, outcome, info, finished_at=clock.wall_ms(), exception=error), None)
+        result = failure_of(self._broker, delivery.message_id, outcome, info)
+        settlement = Settlement(delivery, outcome, info, finished_at=clock.wall_ms(), exception=error, result=result)
+        return Finished(settlement, None)
 
     def _unknown(self, delivery: Delivery, message: Message[Any]) -> Finished:
         outcome = decide_unknown_actor(delivery.retries, self._unknown_actor_grace)
         text = f"No actor is called {message.actor_name!r} here."
         logger.warning("%s The message waits for a worker that knows it: %s", text, outcome)
         error = ErrorInfo("ActorNotFound", text)
-        return Finished(Settlement(delivery, outcome, error, finished_at=clock.wall_ms()), None)
+        result = failure_of(self._broker, delivery.message_id, outcome, error, message)
+        proxy = MessageProxy(message, delivery)
+        then, outcome = self._tell_the_group(proxy, outcome, ())
+        settlement = Settlement(delivery, outcome, error, then, finished_at=clock.wall_ms(), result=result)
+        return Finished(settlement, None)
 
     def _retry_limit(self, message: Message[Any], actor: Actor[Any, Any]) -> int | None:
         limit: int | None = message.options.get("max_retries", actor.options.get("max_retries", self._max_retries))
@@ -201,6 +292,20 @@ def _outcome(proxy: MessageProxy, exception: BaseException | None, skipped: bool
     if proxy.failed:
         return Dead("rejected")
     return SKIPPED if skipped else DONE
+
+
+def _never_ran(coroutine: CoroutineType[Any, Any, Any], proxy: MessageProxy) -> TypeError:
+    """Nothing of it has run, so the message must not pass for done."""
+    coroutine.close()
+    return TypeError(
+        f"{proxy.actor_name} returned a coroutine that nobody awaits: its function is not async itself. Perhaps a "
+        "decorator hides that it is; inspect.markcoroutinefunction() says so of the wrapper."
+    )
+
+
+def _has_waited(proxy: MessageProxy) -> bool:
+    """Whether the message was delayed by its options, or by a retry."""
+    return proxy.retries > 0 or "delay" in proxy.options or "eta" in proxy.options
 
 
 def _set_retries(message: Message[Any], delivery: Delivery) -> None:

@@ -8,20 +8,31 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from .. import clock
 from ..broker import MAX_QUEUES_PER_EXCHANGE, Broker, Consumer
-from ..deliveries import Delivery, Exchange, Settlement, Started, WorkerInfo
+from ..deliveries import Delivery, Exchange, Result, Started, WorkerInfo
 from ..errors import BrokerError
 from ..logging import get_logger
 from ..outcomes import HANDED_BACK, Dead
-from .executor import Finished
-from .pace import LINGER, PATIENCE, Pace
+from ..results.post import ResultPost
+from ..results.result import not_stored
+from .attempt import Returned
+from .board import Region
+from .executor import Finished, not_started
+from .pace import BREATH, LINGER, PATIENCE, Pace
 from .settling_batch import SettlingBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from .async_runner import AsyncRunner
 
 logger = get_logger(__name__)
+
+_LOOK_PAUSE = 0.1
+"""Seconds between two looks of a worker whose lease may be over: whether it was renewed, or whether it was buried."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 """Seconds between attempts to reach a broker that is gone; jittered, so that workers do not come back all at once."""
@@ -33,31 +44,39 @@ class ConsumerThread(Thread):
     Parameters:
         worker: who consumes.
         work: where deliveries are put for the worker threads.
+        region: the worker's part of the board, which says until when it has its lease.
         poll: the longest wait for work, in seconds.
         most: fetch no more messages than this in all; None: without end.
         on_fenced: called once when the broker says that this worker was declared dead.
+        loop: where async actors run, which take no thread.
     """
 
     def __init__(
         self,
         broker: Broker,
         worker: WorkerInfo,
-        work: SimpleQueue[Delivery | None],
+        work: SimpleQueue[Delivery | Returned | None],
+        region: Region,
         *,
         poll: float,
         most: int | None = None,
         on_fenced: Callable[[], None],
+        loop: AsyncRunner | None = None,
     ) -> None:
         super().__init__(daemon=True, name=f"ConsumerThread({worker.worker_id})")
         self._broker = broker
         self._worker = worker
         self._work = work
+        self._region = region
         self._poll = poll
         self._most = most
         self._on_fenced = on_fenced
+        self._loop = loop
         self._pace = Pace(worker.threads)
         self._consumer: Consumer | None = None
         self._batch = SettlingBatch()
+        self._results = ResultPost(broker)
+        self._brought: list[Result] = []
         self._reports: deque[Started] = deque()
         self._fetched_at = 0.0
         self._unfinished = 0
@@ -67,6 +86,7 @@ class ConsumerThread(Thread):
         self._give_back_on_exit = True
         self._failures = 0
         self._has_rested = False
+        self._has_found_few = False
         self._empty_handed = 0
         self.dry = False
         self.is_expecting = False
@@ -154,17 +174,29 @@ class ConsumerThread(Thread):
         if self._has_waited_too_long():
             self._give_back()
         room = self._room()
-        if self._is_worth_a_trip() or self._reports or (room > 0 and self._is_worth_a_fetch(room)):
+        must_trade = self._is_worth_a_trip() or self._reports or consumer.has_arrivals or self._is_lease_over()
+        if must_trade or (room > 0 and self._is_worth_a_fetch(room)):
             self._trade(consumer, room)
-        if not (self._ending.is_set() or self._is_worth_a_trip() or self._is_worth_a_fetch(self._room())):
+        if self._ending.is_set() or self._is_worth_a_trip():
+            return
+        if self._has_found_few:
+            self._has_found_few = False
+            consumer.wait(BREATH)
+        elif not self._is_worth_a_fetch(self._room()):
             consumer.wait(self._patience())
 
     def _room(self) -> int:
-        if self._paused or self._draining:
+        if self._paused or self._draining or self._is_lease_over():
             return 0
         running = self._unfinished - len(self._batch)
+        if self._loop is not None:
+            running -= self._loop.running
         room = max(0, self._pace.capacity - running)
         return room if self._most is None else min(room, max(0, self._most - self.processed - self._unfinished))
+
+    def _is_lease_over(self) -> bool:
+        """Whether nothing may be started, and so nothing be fetched, until the broker has said whose it is."""
+        return not self._paused and self._region.is_lease_over(clock.monotonic())
 
     def _is_worth_a_trip(self) -> bool:
         """Whether the settlements at hand should go out now: always, unless the threads have work to go on with."""
@@ -184,11 +216,11 @@ class ConsumerThread(Thread):
         """How long the thread may sleep when nobody wakes it."""
         if len(self._batch):
             return self._batch.time_left
-        if not self._work.empty():
+        if self._has_work_at_hand():
             return LINGER
         self._has_rested = True
         self._empty_handed = 0
-        return self._poll
+        return min(self._poll, _LOOK_PAUSE) if self._is_lease_over() else self._poll
 
     def _trade(self, consumer: Consumer, room: int) -> None:
         if self._batch.is_isolating:
@@ -197,19 +229,44 @@ class ConsumerThread(Thread):
         started = list(self._reports)
         for finished in handed:
             self._emit("before", finished)
+        self._store_results(handed)
+        if self._loop is not None:
+            consumer.left_out = self._loop.left_out
         exchange = consumer.exchange([finished.settlement for finished in handed], room, started)
         for _ in started:
             self._reports.popleft()
         self._unfinished += len(exchange.deliveries)
-        self._hand_out(exchange, room)
+        self._hand_out(exchange, room, bool(consumer.left_out))
         self._account(self._batch.confirm(exchange.unsettled), exchange)
         if exchange.fenced:
             self._be_fenced()
 
-    def _hand_out(self, exchange: Exchange, room: int) -> None:
+    def _store_results(self, handed: list[Finished]) -> None:
+        """Before the settlements: who knows that a message is done finds its result.
+
+        Once: while the broker is away somebody else may have run the message, whose result is newer.
+        """
+        results = [result for finished in handed if (result := finished.settlement.result) is not None]
+        if results and not self._broker.carries_results():
+            known = {id(result) for result in self._brought}
+            new = [result for result in results if id(result) not in known]
+            self._brought = results
+            if new:
+                self._note_not_stored(handed, self._results.bring(new))
+
+    def _note_not_stored(self, handed: list[Finished], why: Mapping[str, str]) -> None:
+        """What could not be stored, or not yet, is said by the records of the messages."""
+        for index, finished in enumerate(handed if why else ()):
+            settlement = finished.settlement
+            if settlement.result is not None and settlement.result.key in why:
+                told = replace(settlement, result_error=not_stored(why[settlement.result.key]))
+                handed[index] = finished._replace(settlement=told)
+
+    def _hand_out(self, exchange: Exchange, room: int, has_left_out: bool) -> None:
         if room > 0:
             self.dry, self._has_rested = self._has_asked_all_in_vain(exchange), False
-            self.is_expecting = exchange.is_expecting
+            self.is_expecting = exchange.is_expecting or has_left_out
+            self._has_found_few = 0 < len(exchange.deliveries) < room
         if exchange.deliveries:
             self._fetched_at = clock.monotonic()
         for delivery in exchange.deliveries:
@@ -230,7 +287,8 @@ class ConsumerThread(Thread):
         for finished in settled:
             settlement = finished.settlement
             if settlement.delivery.handle in exchange.refused:
-                logger.warning("Message %s finished late: it is not ours any more.", settlement.delivery.message_id)
+                if settlement.outcome is not HANDED_BACK:
+                    logger.warning("Message %s finished late: it is not ours any more.", settlement.delivery.message_id)
                 continue
             if settlement.outcome is not HANDED_BACK:
                 ran += 1
@@ -254,11 +312,7 @@ class ConsumerThread(Thread):
         """Declared dead: what is here belongs to others now, so nothing of it may be settled or started."""
         logger.error("This worker was declared dead and stops.")
         self._batch.clear()
-        while not self._work.empty():
-            try:
-                self._work.get_nowait()
-            except Empty:
-                break
+        self._take_back()
         self._unfinished = 0
         self._paused = True
         self._on_fenced()
@@ -266,24 +320,35 @@ class ConsumerThread(Thread):
     # Giving back
 
     def _has_waited_too_long(self) -> bool:
-        return not self._work.empty() and clock.monotonic() - self._fetched_at > PATIENCE
+        return self._has_work_at_hand() and clock.monotonic() - self._fetched_at > PATIENCE
+
+    def _has_work_at_hand(self) -> bool:
+        """Whether something that was fetched has not started."""
+        return not self._work.empty() or (self._loop is not None and self._loop.has_waiting)
 
     def _give_back(self) -> None:
-        """What no thread has taken goes back to the front of its queue, uncounted."""
-        returned = []
+        """What has not started goes back to the front of its queue, uncounted."""
+        deliveries = self._take_back()
+        if deliveries:
+            self._pace.slow_down()
+        for delivery in deliveries:
+            self._batch.add(not_started(delivery))
+
+    def _take_back(self) -> list[Delivery]:
+        """What no thread has taken, nor a place on the loop."""
+        deliveries, others = [], []
         while True:
             try:
-                delivery = self._work.get_nowait()
+                item = self._work.get_nowait()
             except Empty:
                 break
-            if delivery is None:
-                self._work.put(None)
-                break
-            returned.append(Finished(Settlement(delivery, HANDED_BACK), None))
-        if returned:
-            self._pace.slow_down()
-            for finished in returned:
-                self._batch.add(finished)
+            if isinstance(item, Delivery):
+                deliveries.append(item)
+            else:
+                others.append(item)
+        for item in others:
+            self._work.put(item)
+        return deliveries if self._loop is None else [*deliveries, *self._loop.turn_away()]
 
     # Trouble
 
@@ -299,6 +364,7 @@ class ConsumerThread(Thread):
         self._ending.wait(pause * random.uniform(0.5, 1))
 
     def _leave(self) -> None:
+        self._results.close()
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return

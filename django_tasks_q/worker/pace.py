@@ -13,6 +13,10 @@ PATIENCE = 0.1
 LINGER = 0.05
 """Seconds that a settlement may wait for company while there is work at hand anyway."""
 
+BREATH = 0.001
+"""Seconds for which the threads have the interpreter to themselves when there was less than they could run: what is
+short has ended by then, and is settled by the exchange that asks for more."""
+
 BATCH = 200
 """Settlements in one exchange. More gains little and holds locks for longer."""
 

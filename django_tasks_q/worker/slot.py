@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Lock, get_ident
 
 from .. import clock
@@ -37,8 +38,14 @@ class Slot:
     def busy(self) -> bool:
         return self.delivery is not None
 
-    def begin(self, delivery: Delivery) -> None:
-        """The thread has taken a delivery; from now on it counts as started."""
+    def begin(self, delivery: Delivery) -> bool:
+        """The thread has taken a delivery, which from now on counts as started.
+
+        False, and it does not, once the lease of this worker may be over: others may have been given it meanwhile.
+        """
+        now = clock.monotonic()
+        if self._region.is_lease_over(now):
+            return False
         self._thread_id = get_ident()
         self.started_at = clock.wall_ms()
         self.reported = self.interrupted = False
@@ -48,9 +55,10 @@ class Slot:
             delivery.queue_name.encode(),
             delivery.number,
             self.started_at,
-            clock.monotonic(),
+            now,
         )
         self.delivery = delivery
+        return True
 
     def end(self) -> None:
         self._region.end(self._index)
@@ -79,7 +87,7 @@ class Slot:
                 continue
         if self._sent:
             try:
-                clear_thread_exception(self._thread_id)
+                self._take_back()
             except Interrupt:
                 return
 
@@ -93,8 +101,14 @@ class Slot:
             return False
         self._sent = True
         self.interrupted = True
-        raise_thread_exception(self._thread_id, exception)
+        self._raise(exception)
         return True
+
+    def _raise(self, exception: type[BaseException]) -> None:
+        raise_thread_exception(self._thread_id, exception)
+
+    def _take_back(self) -> None:
+        clear_thread_exception(self._thread_id)
 
     def interrupt_overdue(self, exception: type[BaseException]) -> bool:
         """The same if the time is up for what runs there now, which may be another message than a moment ago."""
@@ -115,5 +129,5 @@ class Slot:
         return None if delivery is None else (delivery, self.started_at)
 
 
-def any_busy(slots: list[Slot]) -> bool:
+def any_busy(slots: Sequence[Slot]) -> bool:
     return any(slot.busy for slot in slots)

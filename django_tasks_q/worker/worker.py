@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterable, Mapping
 from queue import SimpleQueue
 from socket import gethostname
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import clock
 from ..broker import Broker
 from ..deliveries import Delivery, WorkerInfo
 from ..errors import Shutdown
 from ..logging import get_logger
+from ..threading import is_gevent_active
+from .attempt import Returned
 from .board import Board, Region
 from .duties import Duties
 from .executor import Executor
@@ -24,6 +26,8 @@ from .worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .async_runner import AsyncRunner
 
 logger = get_logger(__name__)
 
@@ -42,7 +46,8 @@ class Worker:
     Parameters:
         queues: names, or names with weights; all queues of the broker when not given.
         worker_timeout: the longest wait for work between two looks, in milliseconds.
-        worker_threads: how many messages run at a time.
+        worker_threads: how many messages run at a time, async actors not counted.
+        async_concurrency: how many messages of async actors run at a time; they take no thread.
         worker_id, region, suspects, duties, most: for ``runworkers``, where other processes renew the lease
             (``duties=False``) and watch the board. A worker of your own does both itself and shares the interpreter's
             lock with the actors: code that holds it for longer than the lease is then taken for dead.
@@ -62,6 +67,7 @@ class Worker:
         most: int | None = None,
         time_limit_grace: int = 10_000,
         unknown_actor_grace: int = 600_000,
+        async_concurrency: int = 1_000,
         on_forfeit: Callable[[], None] | None = None,
     ) -> None:
         if worker_threads < 1:
@@ -73,11 +79,15 @@ class Worker:
         self.forfeit = False
         self._on_forfeit = on_forfeit
         self._weights = _weights(broker, queues)
-        self._region = region or Board(1, worker_threads).regions[0]
+        self._region = region or Board(1, places(broker, worker_threads, async_concurrency)).regions[0]
         if region is None:
             self._region.assign(self.worker_id, os.getpid())
-        self.slots = [Slot(self._region, index) for index in range(worker_threads)]
-        self.work_queue: SimpleQueue[Delivery | None] = SimpleQueue()
+        self.work_queue: SimpleQueue[Delivery | Returned | None] = SimpleQueue()
+        # A suspect runs alone, which a loop cannot promise.
+        self._loop = None if suspects else _loop(self._region, worker_threads, self.work_queue)
+        slot = _slot_class()
+        self._thread_slots = [slot(self._region, index) for index in range(worker_threads)]
+        self.slots: list[Slot] = [*self._thread_slots, *(self._loop.slots if self._loop else ())]
         self.executor = Executor(
             broker,
             time_limit_grace=time_limit_grace,
@@ -86,10 +96,18 @@ class Worker:
         )
         info = WorkerInfo(self.worker_id, self._weights, worker_threads, suspects)
         self.consumer = ConsumerThread(
-            broker, info, self.work_queue, poll=worker_timeout / 1000, most=most, on_fenced=self._be_forfeit
+            broker,
+            info,
+            self.work_queue,
+            self._region,
+            poll=worker_timeout / 1000,
+            most=most,
+            on_fenced=self._be_forfeit,
+            loop=self._loop,
         )
         self.workers = [
-            WorkerThread(broker, self.executor, slot, self.work_queue, self.consumer) for slot in self.slots
+            WorkerThread(broker, self.executor, slot, self.work_queue, self.consumer, self._loop)
+            for slot in self._thread_slots
         ]
         self._ticker = Ticker(
             self.slots,
@@ -98,11 +116,13 @@ class Worker:
             on_condemned=self.consumer.drain,
             wants_retirement=lambda: self.executor.out_of_memory,
         )
-        self._keeping = Duties(broker, self.worker_id, self._region) if duties else None
+        self._keeping = Duties(broker, self._region) if duties else None
 
     def start(self) -> None:
         """Boot the threads."""
         self.broker.emit_before("worker_boot", self)
+        if self._loop is not None:
+            self._loop.start()
         for thread in self.workers:
             thread.start()
         self.consumer.start()
@@ -138,11 +158,14 @@ class Worker:
         idle = self._is_idle()
         for _ in self.workers:
             self.work_queue.put(None)
-        for thread, slot in zip(self.workers, self.slots, strict=True):
-            thread.join(None if not slot.busy else 0)
+        for thread, slot in zip(self.workers, self._thread_slots, strict=True):
+            # One that is not busy may still be in the last hooks of an async actor.
+            thread.join(0 if slot.busy else max(1.0, end - time.monotonic()))
         self.consumer.end(give_back=idle)
         self.consumer.join(max(1.0, end - time.monotonic()))
         self._ticker.report()
+        if self._loop is not None:
+            self._loop.stop()
         if self._keeping is not None:
             self._keeping.stop()
         self.broker.emit_after("worker_shutdown", self)
@@ -173,6 +196,29 @@ class Worker:
                 return False
             time.sleep(0.01)
         return True
+
+
+def places(broker: Broker, threads: int, async_concurrency: int) -> int:
+    """How many messages a worker may run at a time, each of which has a place on the board."""
+    has_async_actors = any(actor.is_async for actor in broker.actors.values())
+    return threads + async_concurrency if has_async_actors else threads
+
+
+def _slot_class() -> type[Slot]:
+    if not is_gevent_active():
+        return Slot
+    from .greenlet_slot import GreenletSlot  # gevent is an extra
+
+    return GreenletSlot
+
+
+def _loop(region: Region, threads: int, work: SimpleQueue[Any]) -> AsyncRunner | None:
+    """A loop on the places that the threads leave free."""
+    if region.slots <= threads:
+        return None
+    from .async_runner import AsyncRunner  # asyncio costs 50 ms at boot: only those pay that have async actors
+
+    return AsyncRunner(region, range(threads, region.slots), work)
 
 
 def _weights(broker: Broker, queues: Iterable[str] | Mapping[str, int] | None) -> Mapping[str, int]:

@@ -15,7 +15,7 @@ from testproject.demo.problem import Problem
 
 HOST = "127.0.0.1"
 PORTS_TO_TRY = 100
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
@@ -38,7 +38,7 @@ class Site:
 
     def page(self, path: str = "") -> str:
         """The text at a path, relative to the site or absolute."""
-        with self._browser.open(urljoin(self.url, path), timeout=10) as response:
+        with self._browser.open(urljoin(self.url, path), timeout=30) as response:
             return str(response.read().decode())
 
     def json(self, path: str) -> Any:
@@ -58,7 +58,7 @@ class Site:
         body = encode_multipart(BOUNDARY, {"csrfmiddlewaretoken": token[1], **(fields or {})})
         request = urllib.request.Request(urljoin(self.url, path), body, {"Content-Type": MULTIPART_CONTENT})
         try:
-            self._browser.open(request, timeout=10).close()
+            self._browser.open(request, timeout=30).close()
         except urllib.error.HTTPError as answer:
             if answer.code == 302:
                 return str(answer.headers["Location"])

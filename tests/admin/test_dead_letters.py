@@ -9,7 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from django_tasks_q.brokers.database import DatabaseBroker
-from django_tasks_q.models import MessageRecord
+from django_tasks_q.models import MessageRecord, QueuedMessage
 from django_tasks_q.operations import repair
 from django_tasks_q.recording import Recording
 from tests.admin.conftest import charges
@@ -66,6 +66,28 @@ def test_one_is_requeued_from_its_page(admin: Client, dead_letter: str) -> None:
     assert admin.post(address).status_code == 302
     assert state(dead_letter) == "enqueued"
     assert LogEntry.objects.get().get_change_message() == "Requeued."
+
+
+def test_what_nobody_knows_the_end_of_is_requeued_or_crossed_off_after_a_warning(
+    admin: Client, broker: DatabaseBroker, dead: list[str]
+) -> None:
+    unknown, lost, other = dead
+    QueuedMessage.objects.all().delete()
+    MessageRecord.objects.filter(pk=unknown).update(state="unknown")
+    MessageRecord.objects.filter(pk=lost).update(dead_reason="lost")
+    for message_id in (unknown, lost):
+        page = admin.get(url("messagerecord_change", message_id))
+        assert url("messagerecord_requeue", message_id) in page.text
+        assert "Nobody knows whether" in admin.get(url("messagerecord_discard", message_id)).text
+    assert "Nobody knows whether" not in admin.get(url("messagerecord_requeue", other)).text
+
+    admin.post(url("messagerecord_requeue", unknown))
+    admin.post(url("messagerecord_discard", lost))
+    answer = admin.post(url("messagerecord_requeue", other), follow=True)
+
+    assert [state(message_id) for message_id in dead] == ["enqueued", "discarded", "dead"]
+    assert "not even its record has all of it" in answer.text
+    assert [delivery.message_id for delivery in broker.peek("shop")] == [unknown]
 
 
 def test_one_is_discarded_from_its_page(admin: Client, dead_letter: str) -> None:

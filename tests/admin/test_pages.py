@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from types import ModuleType
 
 import pytest
@@ -16,12 +16,15 @@ from django.urls import path
 from django.utils import timezone
 from django.utils.html import escape
 
-from django_tasks_q import actor, set_broker
+from django_tasks_q import Encoder, PickleEncoder, actor, set_broker, set_encoder
 from django_tasks_q.admin import register
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.unusable import UnusableBroker
 from django_tasks_q.conf import WrongSetting
+from django_tasks_q.deliveries import Settlement, WorkerInfo
+from django_tasks_q.encoder import TypedJSONEncoder
 from django_tasks_q.models import Attempt, BulkOperation, MessageRecord, WaitingMessage, WorkerProcess
+from django_tasks_q.outcomes import Parked
 from django_tasks_q.rate_limits.backends import DatabaseBackend
 from django_tasks_q.rate_limits.mutex import Owner
 from tests.admin.conftest import charges
@@ -54,6 +57,17 @@ def test_the_timeline_tells_what_happened_in_order(admin: Client, broker: Databa
         ("Started", "1.0 s"),
         ("Succeeded", "2.0 s"),
     ]
+
+
+@pytest.mark.parametrize("encoder", [PickleEncoder(), TypedJSONEncoder()], ids=["pickle", "typed"])
+def test_messages_of_any_encoder_have_their_pages(encoder: Encoder, admin: Client, broker: DatabaseBroker) -> None:
+    set_encoder(encoder)
+    [message_id] = bury(broker, [broker.actors["charge"].message(date(2030, 1, 31), currency=date(2031, 1, 31))])
+
+    for name in ("messagerecord_change", "messagerecord_edit"):
+        page = admin.get(url(name, message_id), follow=True)
+        assert page.status_code == 200
+        assert "2030" in page.text and "2031" in page.text, name
 
 
 def test_what_waits_shows_when_it_is_due(admin: Client, broker: DatabaseBroker) -> None:
@@ -231,6 +245,20 @@ def test_one_holder_is_released_by_force_after_a_question(admin: Client, token: 
     assert LogEntry.objects.get().get_change_message() == "Released by force."
     assert "Nobody holds it any more." in admin.post(address, follow=True).text
     assert LogEntry.objects.count() == 1
+
+
+def test_who_is_parked_on_what_is_released_by_force_is_called(admin: Client, broker: DatabaseBroker) -> None:
+    token = DatabaseBackend().acquire("concurrency charge", Owner("worker-1", "message-1"), 1, 60_000)
+    broker.enqueue_many(charges(broker, 1))
+    consumer = broker.consume(WorkerInfo("worker-2"))
+    [delivery] = consumer.exchange([], 1).deliveries
+    consumer.exchange([Settlement(delivery, Parked("concurrency charge", 60_000))], 0)
+    assert not broker.peek("shop")
+
+    admin.post(url("ratelimitmutex_release", "concurrency charge") + f"?token={token}")
+
+    assert [waiting.message_id for waiting in broker.peek("shop")] == [delivery.message_id]
+    consumer.close()
 
 
 def test_releasing_needs_a_holder(admin: Client, token: int) -> None:

@@ -18,6 +18,7 @@ from django_tasks_q.sql import Database
 from tests.admin.conftest import person
 from tests.admin.pages import url
 from tests.support.million import ACTORS, APPS, QUEUES, fill
+from tests.support.yardstick import slowness
 
 RECORDS = 1_000_000
 MOST_MS = 300
@@ -118,11 +119,13 @@ def test_every_page_comes_within_300_ms_and_15_queries(crowded: str, visit: Call
     ]  # fmt: skip
     details = [url("messagerecord_change", some(crowded, state)) for state in ("succeeded", "dead", "retrying")]
 
+    most = MOST_MS * slowness()
     seen = {address: visit(address) for address in lists + details}
 
+    print(f"on this machine {most:.0f} ms are {MOST_MS} ms")
     for address, (took, queries) in seen.items():
         print(f"{crowded:10} {took:6.0f} ms {queries:3} queries  {address}")
-    slow = {address: f"{took:.0f} ms" for address, (took, _) in seen.items() if took >= MOST_MS}
+    slow = {address: f"{took:.0f} ms" for address, (took, _) in seen.items() if took >= most}
     talkative = {address: queries for address, (_, queries) in seen.items() if queries > MOST_QUERIES}
     assert not slow
     assert not talkative

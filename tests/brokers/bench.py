@@ -106,6 +106,15 @@ class Desk:
         if self.is_alive:
             self.call(self.consumer.exchange, [], 0)
 
+    def judge_what_comes(self) -> None:
+        """Stay until it is known of all that arrived whether it was lost; each is found for itself, one by one."""
+        deadline = time.monotonic() + MOMENT
+        has_come = is_expecting = False
+        while is_expecting or not (has_come or time.monotonic() > deadline):
+            self.consumer.wait(MOMENT / 10)
+            is_expecting = self.consumer.exchange([], 0).is_expecting
+            has_come |= bool(self.consumer.counts())
+
     def take(self, number: int = 1, room: int | None = None) -> list[Delivery]:
         """Exactly ``number`` deliveries, as soon as they can be had."""
         taken: list[Delivery] = []
@@ -200,8 +209,7 @@ class Bench:
         """Where whoever gets a message next counts its losses: somebody gets it, and gives it back."""
         if not any(desk.is_alive for desk in self.desks):
             desk = self.worker(f"successor {len(self.desks)}", suspects=dead.suspects)
-            desk.call(desk.consumer.wait, MOMENT)
-            desk.breathe()
+            desk.call(desk.judge_what_comes)
             desk.leave()
 
     def bury_as_dead(self, *names: str, queue: str = "q") -> None:

@@ -10,13 +10,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from django_tasks_q import DuplicateMessage, MessageTooLarge, PickleEncoder, QueueNotFound, clock, set_encoder
+from django_tasks_q import (
+    DuplicateMessage,
+    MessageTooLarge,
+    PickleEncoder,
+    QueueJoinTimeout,
+    QueueNotFound,
+    clock,
+    set_encoder,
+)
 from django_tasks_q.broker import MAX_QUEUES_PER_EXCHANGE
 from django_tasks_q.deliveries import Settlement, Started
 from django_tasks_q.message import Message
 from django_tasks_q.outcomes import DONE, HANDED_BACK, REVOKED, SKIPPED, Dead, Outcome, Parked, Requeue, Retry
 from django_tasks_q.recording import Recording
 from tests.brokers.bench import BOOM, Bench, Desk, Story
+from tests.support.waiting import until, within
 
 AN_HOUR = 3_600_000
 NOON = 1_700_000_000_000
@@ -199,6 +208,20 @@ class Order:
         assert [d.message_id for d in bench.worker("a", {"other": 1}).exchange(room=10).deliveries] == ["there"]
         assert [d.message_id for d in bench.worker("b", {"q": 1}).exchange(room=10).deliveries] == ["here"]
 
+    def test_a_queue_that_is_left_out_is_asked_when_it_is_wanted_again(self, bench: Bench) -> None:
+        bench.send("m1")
+        bench.send("m2", queue="other")
+        desk = bench.worker()
+
+        desk.consumer.left_out = {"q"}
+        assert desk.take_one().message_id == "m2"
+        assert desk.finds_nothing()
+        desk.consumer.left_out = {"q", "other"}
+        assert desk.finds_nothing()
+
+        desk.consumer.left_out = ()
+        assert desk.take_one().message_id == "m1"
+
     def test_a_worker_of_an_unknown_queue_is_refused(self, bench: Bench) -> None:
         desk = bench.worker("w")
 
@@ -243,9 +266,10 @@ class Order:
 
 class Time:
     def test_a_delayed_message_waits_for_its_time(self, bench: Bench) -> None:
+        bench.send("in an hour", delay=AN_HOUR)
+        assert bench.holds() == (0, 0, 1, 0)
         sent_at = time.monotonic()
         bench.send("m", delay=400)
-        assert bench.holds() == (0, 0, 1, 0)
 
         delivery = bench.worker().take_one()
 
@@ -253,13 +277,15 @@ class Time:
         assert delivery.message_id == "m"
 
     def test_an_eta_is_the_time_a_message_waits_for(self, bench: Bench) -> None:
+        bench.send("in an hour", eta=clock.wall_ms() + AN_HOUR)
+        assert bench.holds() == (0, 0, 1, 0)
         eta = clock.wall_ms() + 400
         bench.send("m", eta=eta)
-        assert bench.holds() == (0, 0, 1, 0)
 
-        bench.worker().take_one()
+        delivery = bench.worker().take_one()
 
         assert clock.wall_ms() >= eta - 1
+        assert delivery.message_id == "m"
 
     def test_a_delay_of_nothing_and_a_time_long_past_mean_now(self, bench: Bench) -> None:
         bench.send("m1", delay=0)
@@ -284,16 +310,15 @@ class Time:
     def test_a_consumer_that_waits_is_woken_when_a_delay_is_over(self, bench: Bench) -> None:
         desk = bench.worker()
         bench.send("m", delay=300)
-        assert desk.has_nothing_yet()
         began = time.monotonic()
 
         while desk.has_nothing_yet():
-            desk.call(desk.consumer.wait, 10)
-            assert time.monotonic() - began < 5
+            desk.call(desk.consumer.wait, 30)
+            assert time.monotonic() - began < within(5)
 
     def test_a_consumer_that_has_no_room_is_not_woken_again_and_again_when_a_delay_is_over(self, bench: Bench) -> None:
         desk = bench.worker()
-        bench.send("m", delay=500)
+        bench.send("m", delay=1_000)
         assert desk.has_nothing_yet()
         desk.call(desk.consumer.wait, 10)
         began, waits = time.monotonic(), 0
@@ -898,14 +923,14 @@ class Leases:
         assert desk.settle(running, DONE).refused
 
     def test_a_lease_that_is_renewed_does_not_run_out(self, bench: Bench) -> None:
-        bench.broker.lease = 400
+        bench.broker.lease = 1_000
         bench.send("m")
         desk = bench.worker("healthy")
         delivery = desk.take_one()
-        end = time.monotonic() + 1
+        end = time.monotonic() + 1.4
 
         while time.monotonic() < end:
-            bench.broker.renew(["healthy"])
+            assert bench.broker.renew(["healthy"]) in (None, ["healthy"])
             assert bench.broker.rescue(bench.judge) == []
 
         assert not desk.settle(delivery, DONE).refused
@@ -913,7 +938,8 @@ class Leases:
     def test_renewing_does_not_raise_the_dead(self, bench: Bench) -> None:
         desk = bench.worker("buried")
         bench.bury(desk)
-        bench.broker.renew(["buried", "never was"])
+        bench.worker("alive")
+        assert list(bench.broker.renew(["buried", "alive", "never was"])) == ["alive"]
         bench.send("m")
 
         assert desk.finds_nothing()
@@ -1177,36 +1203,71 @@ class Operating:
         assert bench.has_ready("m")
 
 
+class Joining:
+    """Waiting until a queue is done, as tests do."""
+
+    def test_a_queue_is_joined_when_nothing_waits_and_nothing_runs(self, bench: Bench) -> None:
+        bench.send("m")
+        with pytest.raises(QueueJoinTimeout):
+            bench.broker.join("q", interval=10, timeout=50)
+        desk = bench.worker()
+        delivery = desk.take_one()
+        with pytest.raises(QueueJoinTimeout):
+            bench.broker.join("q", interval=10, timeout=50)
+
+        desk.settle(delivery, DONE)
+
+        bench.broker.join("q", interval=10, timeout=20_000)
+        with pytest.raises(QueueNotFound):
+            bench.broker.join("nowhere")
+
+
 class Repeating:
     """Messages that may have been sent before, because nobody heard whether they were."""
 
-    def repeat(self, bench: Bench, *names: str) -> None:
-        again = [msgspec.structs.replace(bench.outgoing(name), repeat=True) for name in names]
-        bench.broker.publish(again)
+    def repeat(self, bench: Bench, *messages: Message[Any], age: int = AN_HOUR) -> None:
+        """Send what was made ``age`` milliseconds ago."""
+        made_at = clock.wall_ms() - age
+        bench.broker.publish([bench.broker.reopen(message.encode(), "", made_at) for message in messages])
 
     @pytest.mark.parametrize("where", ["waiting", "delayed", "running", "dead", "finished", "discarded"])
     def test_what_was_sent_before_is_left_out(self, bench: Bench, where: str) -> None:
-        if where == "dead":
-            bench.bury_as_dead("m")
-        else:
-            bench.send("m", **({"delay": AN_HOUR} if where == "delayed" else {}))
-        if where in ("running", "finished"):
+        sent = self.send_to(where, bench)
+        before = (bench.holds(), bench.stories())
+
+        self.repeat(bench, sent)
+
+        assert (bench.holds(), bench.stories()) == before
+
+    def send_to(self, where: str, bench: Bench) -> Message[Any]:
+        (sent,) = bench.send("m", **({"delay": AN_HOUR} if where == "delayed" else {}))
+        if where in ("running", "finished", "dead"):
             desk = bench.worker()
             delivery = desk.take_one()
             if where == "finished":
                 desk.settle(delivery, DONE)
+            if where == "dead":
+                desk.fail(delivery, Dead("retries_exhausted"))
         if where == "discarded":
             bench.broker.discard(["m"])
-        before = (bench.holds(), bench.stories())
+        return sent
 
-        self.repeat(bench, "m")
+    @pytest.mark.parametrize("where", ["finished", "discarded"])
+    def test_what_ended_before_this_one_was_made_was_another_message(self, bench: Bench, where: str) -> None:
+        self.send_to(where, bench)
+        ended = clock.wall_ms()
+        until(lambda: clock.wall_ms() > ended + 50)
 
-        assert (bench.holds(), bench.stories()) == before
+        self.repeat(bench, bench.message("m"), age=20)
+
+        assert bench.has_ready("m")
+        assert bench.story("m").life == 1
 
     def test_what_was_not_sent_before_is_sent_beside_what_was(self, bench: Bench) -> None:
-        bench.send("known")
+        (known,) = bench.send("known")
+        new1, new2 = bench.message("new 1"), bench.message("new 2")
 
-        self.repeat(bench, "new 1", "known", "new 2", "new 1")
+        self.repeat(bench, new1, known, new2, new1)
 
         assert bench.has_ready("known", "new 1", "new 2")
         assert {story.life for story in bench.stories().values()} == {0}
@@ -1282,26 +1343,29 @@ class Waiting:
 
     def test_a_consumer_that_waits_is_woken_by_a_message(self, bench: Bench) -> None:
         desk = bench.worker()
+        waits = []
         for number in range(5):
             assert desk.finds_nothing()
             began = time.monotonic()
-            waiting = desk.begin(wait_until_found, desk, 15)
+            waiting = desk.begin(wait_until_found, desk, 30)
             bench.send(f"m{number}")
 
-            assert waiting.result(20)
-            assert time.monotonic() - began < self.BOUND
+            assert waiting.result(35)
+            waits.append(time.monotonic() - began)
+        assert max(waits) < within(self.BOUND)
+        assert min(waits) < self.BOUND  # who is not woken looks once a second, so a busy machine may be late, but once
 
     def test_a_consumer_that_waits_is_woken_by_what_another_one_gives_back(self, bench: Bench) -> None:
         bench.send("m")
         busy, waiting = bench.worker("busy"), bench.worker("waiting")
         busy.take_one()
-        found = waiting.begin(wait_until_found, waiting, 15)
+        found = waiting.begin(wait_until_found, waiting, 30)
         began = time.monotonic()
 
         bench.bury(busy)
 
-        assert found.result(20)
-        assert time.monotonic() - began < self.BOUND
+        assert found.result(35)
+        assert time.monotonic() - began < within(self.BOUND)
 
     def test_a_wait_is_over_when_its_time_is(self, bench: Bench) -> None:
         desk = bench.worker()
@@ -1309,7 +1373,7 @@ class Waiting:
 
         desk.call(desk.consumer.wait, 0.1)
 
-        assert 0.05 < time.monotonic() - began < 5
+        assert 0.05 < time.monotonic() - began < within(5)
 
     def test_a_wake_ends_a_wait_from_any_thread(self, bench: Bench) -> None:
         desk = bench.worker()
@@ -1319,7 +1383,7 @@ class Waiting:
         desk.consumer.wake()
 
         waiting.result(20)
-        assert time.monotonic() - began < self.BOUND
+        assert time.monotonic() - began < within(self.BOUND)
 
     def test_a_wake_that_comes_before_the_wait_counts(self, bench: Bench) -> None:
         desk = bench.worker()
@@ -1328,7 +1392,7 @@ class Waiting:
 
         desk.call(desk.consumer.wait, 30)
 
-        assert time.monotonic() - began < self.BOUND
+        assert time.monotonic() - began < within(self.BOUND)
 
     def test_of_a_thousand_wakes_none_is_lost(self, bench: Bench) -> None:
         desk = bench.worker()
@@ -1346,7 +1410,7 @@ class Waiting:
             desk.consumer.wake()
 
         listening.result(25)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < within(20)
 
 
 class Crowds:
@@ -1368,7 +1432,20 @@ class Crowds:
 
 
 class Conformance(
-    Sending, Order, Time, Settling, Fencing, Causing, Dying, Leases, Operating, Repeating, Recorded, Waiting, Crowds
+    Sending,
+    Order,
+    Time,
+    Settling,
+    Fencing,
+    Causing,
+    Dying,
+    Leases,
+    Operating,
+    Joining,
+    Repeating,
+    Recorded,
+    Waiting,
+    Crowds,
 ):
     """All sentences. ``broker`` is ``stub`` or an alias of ``DATABASES``."""
 

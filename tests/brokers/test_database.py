@@ -20,6 +20,7 @@ from django_tasks_q.outcomes import DONE, Dead, ErrorInfo, Retry
 from tests import settings
 from tests.brokers.bench import Bench, Desk
 from tests.brokers.conformance import Conformance, wait_until_found
+from tests.support.waiting import within
 
 
 class Interruption(Exception):
@@ -105,7 +106,7 @@ class Databases(Conformance):
         began = time.monotonic()
 
         assert waiting.result(20)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < within(1)
 
     @pytest.mark.beyond_the_model
     def test_a_waiting_consumer_is_woken_by_another_process(self, bench: Bench) -> None:
@@ -119,7 +120,7 @@ class Databases(Conformance):
             waits.append(time.time() - sent_at)
             if min(waits) < 1:  # who is not woken looks once a second, so a busy machine may be that late once
                 break
-        assert min(waits) < 1
+        assert min(waits) < within(1)
 
     @pytest.mark.beyond_the_model
     def test_claims_whose_answer_was_lost_are_delivered_by_the_next_exchange(self, bench: Bench) -> None:
@@ -303,7 +304,7 @@ class Servers(Databases):
         bench.send("m")
 
         assert waiting.result(20)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < within(1)
 
     @pytest.mark.beyond_the_model
     def test_a_backend_that_was_terminated_costs_nothing(self, bench: Bench) -> None:
@@ -333,7 +334,7 @@ class Servers(Databases):
         with pytest.raises(BrokerConnectionError):
             waiting.result(20)  # tells it, or ends
             desk.exchange(room=1)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < within(5)
         bench.send("m")
         assert desk.take_one().message_id == "m"
 
@@ -458,6 +459,6 @@ def _send_from_another_process(alias: str) -> float:
     wanted = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
     database = {name: str(config[name]) if name != "OPTIONS" else config[name] for name in wanted}
     command = [sys.executable, "-c", _SENDER, repr(database)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=settings.BASE_DIR)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=settings.BASE_DIR)
     assert done.returncode == 0, done.stderr
     return float(done.stdout)

@@ -28,7 +28,7 @@ from django_tasks_q.outcomes import Dead, Done, ErrorInfo
 from django_tasks_q.recording import Recording
 from django_tasks_q.sql import Database
 from django_tasks_q.worker.board import EMPTY, STOPPED, Board
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 HOUR = 3_600_000
 
@@ -96,8 +96,8 @@ def test_of_many_who_want_a_lease_at_once_one_holds_it(database: Database) -> No
 
 
 def test_who_holds_a_lease_renews_it_and_keeps_everybody_else_out(database: Database) -> None:
-    first, second = LeaderLease(database, "job", "first", 400), LeaderLease(database, "job", "second", 400)
-    end = clock.monotonic() + 1.2
+    first, second = LeaderLease(database, "job", "first", 1_000), LeaderLease(database, "job", "second", 1_000)
+    end = clock.monotonic() + 1.3
     while clock.monotonic() < end:
         assert first.hold()
         assert not second.hold()
@@ -258,8 +258,8 @@ def test_what_retention_deletes_is_counted_and_told(
     run_until_idle(Pruner(broker, database, "second"))
 
     assert notes(database) == {"records": 4, "attempts": 3}
-    assert "Retention: 3 records with 3 attempts deleted, 0 dead letters dropped." in caplog.messages
-    assert "Retention: 1 records with 0 attempts deleted, 0 dead letters dropped." in caplog.messages
+    assert "Retention: 3 records with 3 attempts deleted, 0 dead letters and 0 results dropped." in caplog.messages
+    assert "Retention: 1 records with 0 attempts deleted, 0 dead letters and 0 results dropped." in caplog.messages
 
 
 def test_a_batch_whose_transaction_fails_is_neither_deleted_nor_counted(
@@ -410,7 +410,7 @@ def test_a_walk_goes_on_where_the_last_round_ended(database: Database, broker: D
 
     reconciler.work()
     after_one = records(database).filter(state="dead").count()
-    assert reconciler.seconds_left < 2  # what found so much goes on soon
+    assert reconciler.seconds_left < within(2)  # what found so much goes on soon
     reconciler.work()
 
     assert 900 <= after_one <= 1_000
@@ -469,7 +469,7 @@ def test_a_worker_is_shown_as_its_board_tells_it(database: Database, broker: Dat
     assert (row.processed, row.failed, row.rss_bytes) == (7, 2, 123_456)
     assert row.current == [{"message_id": "some-id", "queue_name": "default", "since": 1_700_000_000_000}]
     assert row.hostname
-    assert abs((row.heartbeat_at - datetime.now(UTC)).total_seconds()) < 5
+    assert abs((row.heartbeat_at - datetime.now(UTC)).total_seconds()) < within(5)
 
     board.regions[0].end(1)
     sampler.work()
@@ -535,8 +535,8 @@ def test_queues_are_counted_and_a_pause_is_left_alone(database: Database, broker
 
     row = queues.get(queue_name="default")
     assert (row.ready, row.in_flight, row.delayed, row.dead, row.paused_at) == (3, 0, 1, 1, paused)
-    assert abs((row.oldest_at - datetime.now(UTC)).total_seconds()) < 5
-    assert abs((row.sampled_at - datetime.now(UTC)).total_seconds()) < 5
+    assert abs((row.oldest_at - datetime.now(UTC)).total_seconds()) < within(5)
+    assert abs((row.sampled_at - datetime.now(UTC)).total_seconds()) < within(5)
     empty = queues.get(queue_name="empty")
     assert (empty.ready, empty.oldest_at) == (0, None)
 
@@ -544,12 +544,12 @@ def test_queues_are_counted_and_a_pause_is_left_alone(database: Database, broker
 def test_a_count_that_takes_long_is_made_less_often(
     database: Database, broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = [clock.monotonic()]
+    monkeypatch.setattr(clock, "monotonic", lambda: now[0])
     sampler = QueueSampler(broker, database, "me")
     sampler.run_if_due()
-    assert 3 < sampler.seconds_left <= 5
-    real, now = clock.monotonic, [0.0]
-    monkeypatch.setattr(clock, "monotonic", lambda: real() + now[0])
-    now[0] = 10.0
+    assert sampler.seconds_left == pytest.approx(5)
+    now[0] += 10.0
     counts = broker.counts
 
     def slow() -> Any:

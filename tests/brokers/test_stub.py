@@ -140,6 +140,22 @@ class TestJoin:
             with pytest.raises(ZeroDivisionError):
                 broker.join("default", fail_fast=True)
 
+    def test_what_is_delayed_can_be_looked_at_by_dramatiqs_name_of_the_delay_queue(self, stub: StubBroker) -> None:
+        work = actor(print, broker=stub)
+        work.send("now")
+        for _ in range(2):
+            work.send_with_options(args=("later",), delay=60_000)
+
+        assert (stub.queues["default"].qsize(), stub.queues["default.DQ"].qsize()) == (1, 2)
+        assert repr(stub.queues["default.DQ"]) == "<DelayQueue 'default': 2 delayed>"
+        assert stub.get_declared_queues() == set(stub.queues) == {"default"}
+        assert stub.delay_queues == stub.get_declared_delay_queues() == set()
+        for name in ("default.XQ", "other.DQ", "other"):
+            with pytest.raises(KeyError, match=name):
+                stub.queues[name]
+        stub.flush("default")
+        assert stub.queues["default.DQ"].empty()
+
     def test_dead_letters_are_kept_by_queue_with_their_error(self, stub: StubBroker) -> None:
         def fail() -> None:
             raise ZeroDivisionError

@@ -138,17 +138,29 @@ class WithoutUniqueIds:
     @beyond_the_model
     @pytest.mark.parametrize("where", ["waiting", "delayed", "running", "dead", "finished", "discarded"])
     def test_what_was_sent_before_is_left_out(self, bench: Bench, where: str) -> None:
-        bench.send("m")
+        (sent,) = bench.send("m")
 
-        bench.broker.publish([msgspec.structs.replace(bench.outgoing("m"), repeat=True)])
+        bench.broker.publish([bench.broker.reopen(sent.encode(), "", clock.wall_ms() - AN_HOUR)])
 
         assert bench.has_ready("m", "m")
+
+    @beyond_the_model
+    @pytest.mark.parametrize("where", ["finished"])
+    def test_what_ended_before_this_one_was_made_was_another_message(self, bench: Bench, where: str) -> None:
+        bench.send("m")
+        desk = bench.worker()
+        desk.settle(desk.take_one(), DONE)
+
+        bench.broker.publish([bench.broker.reopen(bench.message("m").encode(), "", clock.wall_ms())])
+
+        assert bench.has_ready("m")
 
     @beyond_the_model
     def test_what_was_not_sent_before_is_sent_beside_what_was(self, bench: Bench) -> None:
         bench.send("known")
 
-        again = [msgspec.structs.replace(bench.outgoing(name), repeat=True) for name in ("new", "known")]
+        then = clock.wall_ms() - AN_HOUR
+        again = [bench.broker.reopen(bench.message(name).encode(), "", then) for name in ("new", "known")]
         bench.broker.publish(again)
 
         assert bench.has_ready("known", "new", "known")

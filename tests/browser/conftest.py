@@ -11,10 +11,6 @@ from playwright.sync_api import Browser, expect
 from tests.browser.chromium import chromium
 from tests.browser.place import Place, open_place
 from tests.browser.window import Window, Windows
-from tests.support.fixtures import sqlite_template
-
-__all__ = ["sqlite_template"]
-
 
 expect.set_options(timeout=20_000)
 """Milliseconds. Machines that test are busy, and the overview waits five seconds between two looks."""
@@ -29,14 +25,13 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def place(
     browser: Browser,
-    sqlite_template: Any,
     tmp_path_factory: pytest.TempPathFactory,
     django_db_blocker: Any,
     django_test_environment: None,
 ) -> Iterator[Place]:
     """The test project as it runs, with one worker process."""
     folder = tmp_path_factory.mktemp("browser")
-    with django_db_blocker.unblock(), open_place(sqlite_template, folder) as place:
+    with django_db_blocker.unblock(), open_place(folder) as place:
         yield place
 
 

@@ -9,14 +9,13 @@ from tests.browser.pages import pages
 from tests.browser.place import ADMIN, open_place
 from tests.browser.scene import set_up
 from tests.browser.window import DESK, PHONE, Scheme, Window, Windows
-from tests.support.stores import SQLiteTemplate
 
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
-def photograph(template: SQLiteTemplate, folder: Path, target: Path, wanted: list[str]) -> None:
+def photograph(folder: Path, target: Path, wanted: list[str]) -> None:
     """Write a picture of each page whose name is wanted (of all pages, when none is) to a folder."""
-    with chromium() as browser, open_place(template, folder) as place:
+    with chromium() as browser, open_place(folder) as place:
         windows = Windows(browser, place)
         addresses = pages(place, set_up(place))
         for size in (DESK, PHONE):

@@ -17,13 +17,16 @@ from tests.admin.pages import url
 from tests.browser.web import SETTINGS, web_server
 from tests.support.dead_letters import bury
 from tests.support.runworkers import Trees
-from tests.support.stores import RECORDS, SQLiteTemplate, Store
+from tests.support.stores import RECORDS, Store
+from tests.support.templates import SQLITE
 from tests.support.waiting import until
 
 PASSWORD = "correct horse"
 ADMIN = "admin"
 READER = "reader"
 ARCHIVE = "archive"
+THREADS = 4
+"""Of all workers."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,19 @@ class Place:
 
 
 @contextmanager
-def open_place(template: SQLiteTemplate, folder: Path) -> Iterator[Place]:
+def open_place(folder: Path) -> Iterator[Place]:
     """The test project as it runs, with one worker process. May be used where databases are."""
-    store = template.make()
+    store = SQLITE.make()
     trees = Trees(folder, store)
     try:
         make_people(store)
         with web_server(folder, store) as address:
-            trees.start("-p", "1", "-t", "4", variables={"DJANGO_SETTINGS_MODULE": SETTINGS})
+            trees.start("-p", "1", "-t", str(THREADS), variables={"DJANGO_SETTINGS_MODULE": SETTINGS})
             yield Place(address, store, folder)
     finally:
         trees.clear_away()
         store.close()
-        template.drop(store)
+        SQLITE.drop(store)
 
 
 def make_people(store: Store) -> None:

@@ -16,11 +16,12 @@ import django
 def main(target: Path, wanted: list[str]) -> None:
     # These use models, which exist only after the set-up.
     from tests.browser import gallery
-    from tests.support.stores import SQLiteTemplate
+    from tests.support import templates
 
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        gallery.photograph(SQLiteTemplate(Path(folder)), Path(folder), target, wanted)
+        gallery.photograph(Path(folder), target, wanted)
+    templates.clear_away()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ STEP = 1_000
 @contextmanager
 def busy(store: SQLiteStore) -> Iterator[None]:
     """Somebody else writes into the database and lets nobody else do so."""
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(store.name, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")

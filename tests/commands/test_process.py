@@ -14,12 +14,7 @@ import pytest
 
 from django_tasks_q import Message
 from tests.support.dead_letters import bury
-from tests.support.fixtures import (  # noqa: F401 - pytest finds them here
-    postgresql_template,
-    sqlite_template,
-    store,
-    vendor,
-)
+from tests.support.fixtures import store, vendor  # noqa: F401 - pytest finds them here
 from tests.support.stores import ROOT, Store, environment
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -57,7 +52,7 @@ def test_a_reader_who_leaves_causes_no_traceback(store: Store, start: Start) -> 
     process.stdout.readline()
     process.stdout.close()
 
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert process.stderr.read() == ""
 
 
@@ -69,7 +64,7 @@ def test_stats_goes_on_watching_until_it_is_interrupted(store: Store, start: Sta
     process.send_signal(signal.SIGINT)
 
     assert [look["workers"] for look in looks] == [0, 0]
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert process.stderr is not None and process.stderr.read() == ""
 
 

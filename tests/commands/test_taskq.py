@@ -275,7 +275,7 @@ def test_discard_throws_away_what_waits_too(broker: DatabaseBroker, taskq: Taskq
         ([], "Name message ids, or filters, or --all"),
         (["some-id", "--all"], "one of the three"),
         (["--actor", "charge", "--all"], "one of the three"),
-        (["--state", "succeeded"], "requeue is for what is dead; not 'succeeded'"),
+        (["--state", "succeeded"], "requeue is for what is dead, unknown; not 'succeeded'"),
         (["--state", "ded"], "Did you mean 'dead'?"),
         (["--actor", "chrage"], "Did you mean 'charge'?"),
         (["--queue", "nowhere"], "Known are: mails, shop."),

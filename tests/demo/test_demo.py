@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
-pytestmark = [pytest.mark.lifecycle, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lifecycle, pytest.mark.slow]
 
 READY = "Ctrl-C stops everything"
 COMMAND = [sys.executable, "-m", "testproject.demo"]
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def run_demo(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *arguments, "--directory", str(directory)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
+    command = [*COMMAND, *arguments, "--timeout", "180", "--directory", str(directory)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def test_what_a_demo_that_was_killed_left_at_the_broker_does_not_disturb_the_nex
     # Given a demo that was killed with messages running and waiting
     url = ["--broker-url", BROKERS[broker]]
     with subprocess.Popen([*COMMAND, "--once", *url, "--directory", str(tmp_path)], cwd=ROOT) as demo:
-        until(lambda: (tmp_path / "once" / "ledger.jsonl").exists(), 30)
+        until(lambda: (tmp_path / "once" / "ledger.jsonl").exists(), 90)
         killed = {demo.pid, *descendants(demo.pid)}
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
@@ -132,7 +132,7 @@ def test_once_without_workers_fails_and_says_why(tmp_path: Path) -> None:
     assert finished.returncode == 1
     waiting = "3 messages are still enqueued (2 cut_up enqueued, 1 import_library enqueued)"
     assert f"no worker is running: {waiting}" in finished.stderr
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < within(60)
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -143,7 +143,7 @@ def test_it_leaves_no_process_behind(tmp_path: Path, signal_number: signal.Signa
 
         demo.send_signal(signal_number)
 
-        assert demo.wait(20) == 0
+        assert demo.wait(60) == 0
     assert not alive(children)
 
 
@@ -155,7 +155,7 @@ def test_closing_its_terminal_ends_it_even_when_no_signal_arrives(tmp_path: Path
 
         os.close(terminal)
 
-        assert demo.wait(20) == 0
+        assert demo.wait(60) == 0
     assert not alive(children)
 
 
@@ -164,7 +164,7 @@ def test_a_second_start_takes_less_than_15_seconds(tmp_path: Path) -> None:
         started = time.monotonic()
         with running_demo(tmp_path):
             seconds = time.monotonic() - started
-    assert seconds < 15
+    assert seconds < within(15)
 
 
 def test_only_one_demo_runs_in_a_directory(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -49,7 +50,7 @@ class Newcomer:
         self._settings = settings
         self.on_postgresql = bool(settings)
         self._running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
-        self.port = _free_port()
+        self.port = free_port()
 
     def follow(self, block: Block) -> None:
         """Do what a block says."""
@@ -82,7 +83,7 @@ class Newcomer:
     def run(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         command = [str(self._programs / words[0]), *words[1:]]
         return subprocess.run(
-            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=60
+            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=200
         )
 
     def get(self, url: str) -> str:
@@ -133,9 +134,3 @@ class Newcomer:
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO_", "DTQ_"))}
         return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -12,7 +12,7 @@ import pytest
 from tests.docs.newcomer import Newcomer, section
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.lifecycle, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.lifecycle
 
 
 def test_the_quick_start_leads_from_an_empty_folder_to_a_dead_letter_that_was_repaired(newcomer: Newcomer) -> None:

@@ -6,18 +6,19 @@ import signal
 import time
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from testproject import misbehave
 from tests.support.ledger import Fault, Faults, Ledger, check, drain
-from tests.support.runworkers import Tree, Trees
+from tests.support.runworkers import Trees
 from tests.support.stores import Store
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 from tests.support.worlds import World
 
-pytestmark = [pytest.mark.lifecycle, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.lifecycle
 
 KINDS = ["redis", "rabbitmq"]
 ON = pytest.mark.parametrize("kind", KINDS)
@@ -82,34 +83,31 @@ def test_a_tree_works_off_what_was_sent_and_every_record_is_final(world: World, 
 
 @ON
 def test_what_a_killed_worker_was_running_starts_again_within_two_seconds(
-    world: World, trees: Trees, ledger: Ledger
+    world: World, trees: Trees, ledger: Ledger, tmp_path: Path
 ) -> None:
-    # Given two processes in the middle of tasks of 300 ms
+    # Given two processes in the middle of tasks, with many behind these
+    gate = tmp_path / "gate"
     tree = trees.start("-p", "2", "-t", "8")
-    sent = world.send(misbehave.sleep.message(0.3) for _ in range(120))
-    until(lambda: len(ledger.completed()) >= 32, 30, tree.story)
+    sent = world.send(misbehave.wait_for_file.message(str(gate)) for _ in range(120))
+    until(lambda: [len(ledger.open_runs(pid)) for pid in tree.workers] == [8, 8], 20, tree.story)
 
     # When one of them is killed
-    until(lambda: len(ledger.open_runs(_busiest(tree, ledger))) >= 4, 10, tree.story)
-    victim = _busiest(tree, ledger)
+    victim = tree.workers[0]
     before = time.monotonic()
     tree.signal(signal.SIGKILL, victim)
     until(lambda: victim not in tree.workers)
     interrupted = ledger.open_runs(victim)
+    gate.touch()
 
     # Then what it ran starts again at once, and everything comes to its end
     drain(world, 40, tree.story)
     assert tree.stop() == 0
     runs = ledger.runs()
-    assert interrupted
+    assert len(interrupted) == 8
     assert ledger.completed() == set(sent)
     recovery = max(runs[message_id][1].start for message_id in interrupted) - before
-    assert recovery < 2, f"started again after {recovery:.2f} s"
+    assert recovery < within(2), f"started again after {recovery:.2f} s"
     check(ledger, sent, world, Faults(0, [Fault("kill", frozenset([victim]), before, before + 0.2)]))
-
-
-def _busiest(tree: Tree, ledger: Ledger) -> int:
-    return max(tree.workers, key=lambda pid: len(ledger.open_runs(pid)))
 
 
 @ON
@@ -124,7 +122,7 @@ def test_what_outlives_the_shutdown_time_out_goes_back_uncounted_and_runs_in_the
     # When the worker is stopped
     before = time.monotonic()
     assert tree.stop(8) == 0, tree.story()
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < within(5)
 
     # Then nothing else has run, and the task starts again in the next tree, as if it had never begun
     assert ledger.started() == {sent[0]}
@@ -150,10 +148,25 @@ def test_a_message_that_is_due_in_a_second_starts_within_a_second_and_a_half(
         [message_id] = world.send([misbehave.noop.message_with_options(delay=1_000)])
         until(lambda message_id=message_id: message_id in ledger.completed(), 10, tree.story)
         waited = ledger.runs()[message_id][0].start - before
-        assert 1.0 <= waited < 1.5, f"it started after {waited:.2f} s"
+        assert 1.0 <= waited < within(1.5), f"it started after {waited:.2f} s"
 
     drain(world, 10, tree.story)
     assert tree.stop() == 0
+
+
+@ON
+def test_a_task_that_lets_no_other_thread_run_keeps_what_it_holds_on_a_server(
+    world: World, trees: Trees, ledger: Ledger
+) -> None:
+    tree = trees.start("-p", "1", "-t", "2", settings={"LEASE": 2_000})
+    sent = world.send([misbehave.hold_gil.message(3.5), misbehave.noop.message()])
+
+    drain(world, 20, tree.story)
+
+    assert tree.stop() == 0
+    assert {message_id: len(runs) for message_id, runs in ledger.runs().items()} == dict.fromkeys(sent, 1)
+    assert world.all_attempts() == {}
+    assert set(world.states().values()) == {"succeeded"}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +177,7 @@ def test_a_message_that_is_due_in_a_second_starts_within_a_second_and_a_half(
 def test_a_server_that_is_away_at_boot_is_awaited_and_then_named_without_its_password(
     url: str, world: World, trees: Trees
 ) -> None:
-    tree = trees.start("--wait-for-broker", "1500", wait=False, settings={"BROKER_URL": url})
+    tree = trees.start("--wait-for-broker", "5000", wait=False, settings={"BROKER_URL": url})
 
     assert tree.wait(20) == 3, tree.story()
     assert "Waiting for the broker" in tree.log

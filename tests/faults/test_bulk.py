@@ -27,7 +27,7 @@ SIZE = int(os.environ.get("DTQ_BULK_SIZE", "20000"))
 
 OPERATIONS = "django_tasks_q_bulkoperation"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + SIZE // 500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + SIZE // 500)]
 
 
 @pytest.fixture

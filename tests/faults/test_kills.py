@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support.fixtures import ALL, BOTH
 from tests.support.ledger import Fault, Faults, Ledger, check, drain, overlaps
 from tests.support.runworkers import GENERATION, KEEPER, SUPERVISOR, Trees
 from tests.support.stores import Store
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 pytestmark = pytest.mark.lifecycle
 
@@ -23,31 +24,32 @@ SEED = 20_240_229
 
 @ALL
 def test_what_a_killed_worker_was_running_starts_again_within_two_seconds_and_nothing_else_does(
-    store: Store, trees: Trees, ledger: Ledger
+    store: Store, trees: Trees, ledger: Ledger, tmp_path: Path
 ) -> None:
-    # Given two processes of eight threads, in the middle of 200 tasks of 300 ms
+    # Given two processes of eight threads, all of which are in the middle of a task, with many behind these
+    gate = tmp_path / "gate"
     tree = trees.start("-p", "2", "-t", "8")
-    sent = store.send(misbehave.sleep.message(0.3) for _ in range(200))
-    until(lambda: len(ledger.completed()) >= 32, 20)
+    sent = store.send(misbehave.wait_for_file.message(str(gate)) for _ in range(200))
+    until(lambda: [len(ledger.open_runs(pid)) for pid in tree.workers] == [8, 8], 20, tree.story)
 
-    # When one of them is killed while its eight threads are in the middle of a task
+    # When one of them is killed
     victim = random.Random(SEED).choice(tree.workers)
-    until(lambda: _are_in_the_middle(ledger, victim), 10)
     before = time.monotonic()
     tree.signal(signal.SIGKILL, victim)
     until(lambda: victim not in tree.workers)
     interrupted = ledger.open_runs(victim)
+    gate.touch()
 
     # Then a replacement comes, everything gets done, and only what was interrupted ran twice, without delay
     until(lambda: len(tree.workers) == 2, 5, tree.story)
     drain(store, 30, tree.story)
     assert tree.stop() == 0
     runs = ledger.runs()
-    assert interrupted and len(interrupted) <= 8
+    assert len(interrupted) == 8
     assert ledger.completed() == set(sent)
     assert {message_id for message_id, several in runs.items() if len(several) > 1} == interrupted
     recovery = max(runs[message_id][1].start for message_id in interrupted) - before
-    assert recovery < 2, f"started again after {recovery:.2f} s"
+    assert recovery < within(2), f"started again after {recovery:.2f} s"
     for message_id in interrupted:
         [(outcome, text)] = store.attempts(message_id)
         assert outcome == "lost" and "killed by signal 9" in text
@@ -112,7 +114,7 @@ def test_a_killed_keeper_is_replaced_within_two_seconds_and_no_lease_is_lost(
     took = time.monotonic() - before
 
     # Then a new one is there at once, and everything goes on as if nothing had happened
-    assert took < 2
+    assert took < within(2)
     drain(store, 30, tree.story)
     assert sorted(store.leases()) == sorted(leases)
     assert tree.workers == workers
@@ -192,7 +194,7 @@ def test_burst_waits_for_suspects_too(store: Store, trees: Trees, ledger: Ledger
 
 @pytest.mark.parametrize(
     ("lease", "hold"),
-    [(3_000, 5.0), pytest.param(30_000, 45.0, marks=[pytest.mark.slow, pytest.mark.timeout(120)])],
+    [(3_000, 5.0), pytest.param(30_000, 45.0, marks=pytest.mark.slow)],
 )
 def test_a_task_that_holds_the_interpreter_longer_than_the_lease_runs_once(
     lease: int, hold: float, store: Store, trees: Trees, ledger: Ledger
@@ -205,13 +207,6 @@ def test_a_task_that_holds_the_interpreter_longer_than_the_lease_runs_once(
     assert run.completed and run.end is not None and run.end - run.start >= hold
     assert store.all_attempts() == {}
     check(ledger, sent, store, Faults(SEED))
-
-
-def _are_in_the_middle(ledger: Ledger, pid: int) -> bool:
-    """Whether all eight threads began between 50 and 200 ms ago, so that nothing is left to settle."""
-    now = time.monotonic()
-    ages = [now - run.start for runs in ledger.runs().values() for run in runs if run.pid == pid and run.end is None]
-    return len(ages) == 8 and min(ages) > 0.05 and max(ages) < 0.2
 
 
 def _kill_of(pid: int | None, start: float, end: float | None = None) -> Faults:

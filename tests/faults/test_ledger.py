@@ -98,9 +98,9 @@ def test_what_is_broken_is_named(
 
 
 def test_a_fault_explains_only_what_was_going_on_there_and_then() -> None:
-    fault = Fault("kill", frozenset([1]), 10.0, 10.2)
-    assert fault.touches(Run("x", 1, 0, "x", 9.0))
-    assert fault.touches(Run("x", 1, 0, "x", 9.0, 9.9)), "its settlement may have been on its way"
-    assert not fault.touches(Run("x", 2, 0, "x", 9.0))
+    fault = Fault("kill", frozenset([1]), 100.0, 100.2)
+    assert fault.touches(Run("x", 1, 0, "x", 99.0))
+    assert fault.touches(Run("x", 1, 0, "x", 99.0, 99.9)), "its settlement may have been on its way"
+    assert not fault.touches(Run("x", 2, 0, "x", 99.0))
     assert not fault.touches(Run("x", 1, 0, "x", 5.0, 6.0))
-    assert not fault.touches(Run("x", 1, 0, "x", 11.0))
+    assert not fault.touches(Run("x", 1, 0, "x", 101.0))

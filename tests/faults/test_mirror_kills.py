@@ -18,7 +18,7 @@ from tests.support.truth import differences
 from tests.support.waiting import until
 from tests.unit.conftest import running
 
-pytestmark = [pytest.mark.lifecycle, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lifecycle, pytest.mark.slow]
 
 
 def cut_off(store: Store, folder: Path, *budget: str) -> list[str]:
@@ -28,7 +28,7 @@ def cut_off(store: Store, folder: Path, *budget: str) -> list[str]:
         env=environment(store.url),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=200,
     )
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     return outcome.stdout.splitlines()

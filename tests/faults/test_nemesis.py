@@ -19,12 +19,12 @@ from tests.support.fixtures import BOTH
 from tests.support.ledger import Fault, Faults, Ledger, check
 from tests.support.runworkers import GENERATION, KEEPER, SUPERVISOR, WORKER, Tree, Trees
 from tests.support.stores import Store
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 SECONDS = float(os.environ.get("DTQ_NEMESIS_SECONDS", 20))
 SEED = int(os.environ.get("DTQ_NEMESIS_SEED", 1960))
 
-pytestmark = [pytest.mark.lifecycle, pytest.mark.slow, pytest.mark.timeout(SECONDS + 120)]
+pytestmark = [pytest.mark.lifecycle, pytest.mark.slow, pytest.mark.timeout(SECONDS + 300)]
 
 LEASE = 2_000
 BACKLOG = 120
@@ -145,5 +145,5 @@ def test_whatever_happens_to_the_workers_every_message_comes_to_its_end(
 
     # Then the ledger, the queue and the records tell the same story
     check(ledger, sent, store, nemesis.faults)
-    assert took < 40
+    assert took < within(40)
     print(f"{nemesis.faults}; {len(sent)} messages, drained in {took:.1f} s")

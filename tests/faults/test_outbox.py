@@ -17,7 +17,7 @@ from tests.support.elsewhere import Elsewhere, open_elsewhere
 from tests.support.ledger import Ledger
 from tests.support.runworkers import Trees
 from tests.support.stores import ROOT, Store, environment
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 pytestmark = pytest.mark.lifecycle
 
@@ -44,7 +44,7 @@ def test_of_a_hundred_senders_killed_after_their_commit_exactly_the_committed_me
         env=environment(store.url, **elsewhere.environment()),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     announced = dict(line.split() for line in done.stdout.splitlines())
@@ -86,13 +86,13 @@ def test_a_commit_while_the_broker_is_away_returns_within_2_s_and_the_message_ru
             longest = max(longest, time.monotonic() - before)
 
     # Then each returns soon, and when the broker is back all of them run
-    assert longest < 2
+    assert longest < within(2)
     assert store.rows("SELECT COUNT(*) FROM django_tasks_q_waitingmessage") == [(5,)]
     elsewhere.start()
     back = time.monotonic()
     until(lambda: ledger.completed() >= sent, 15, tree.story)
     recovery = max(ledger.runs()[message_id][0].start for message_id in sent) - back
-    assert recovery < 5, f"{recovery:.2f} s after the broker was back\n{tree.story()}"
+    assert recovery < within(5), f"{recovery:.2f} s after the broker was back\n{tree.story()}"
     assert tree.stop() == 0
     assert {len(runs) for runs in ledger.runs().values()} <= ({1} if _knows_ids(elsewhere) else {1, 2})
     print(f"longest commit {longest * 1000:.0f} ms, last run {recovery * 1000:.0f} ms after the broker was back")

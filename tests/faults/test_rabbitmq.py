@@ -25,16 +25,19 @@ from tests.support.producer import Producer
 from tests.support.runworkers import KEEPER, Tree, Trees
 from tests.support.stores import POSTGRES_URL, RECORDS, PostgreSQLStore, Store
 from tests.support.tcp_proxy import TcpProxy
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 from tests.support.worlds import FINAL, World
 
-pytestmark = [pytest.mark.lifecycle, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.lifecycle, pytest.mark.slow]
 
 SEED = 48
 PATIENT = 1_000
 """Milliseconds after which senders of these tests give up on one call."""
 
 A_DAY = 86_400_000
+
+UNSETTLED = 2.0
+"""Seconds for which a task may have ended without being acknowledged: then it runs again."""
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +155,8 @@ def test_a_server_that_goes_under_load_loses_nothing_and_workers_resume_within_f
         # Then all go on by themselves
         took = seconds_until_resumed(tree, ledger, back)
         goes_on(producer, tree)
-    assert took < 5
-    assert producer.longest_refusal < 2 * PATIENT / 1000
+    assert took < within(5)
+    assert producer.longest_refusal < within(2 * PATIENT / 1000)
 
     # And nothing that was acknowledged is lost
     sent = [*backlog, *producer.acknowledged]
@@ -176,7 +179,6 @@ def test_a_node_of_a_cluster_that_is_killed_takes_nothing_with_it(store: Store, 
                 node.write_down_queues()
 
             # When the node is killed that our messages go to
-            killed = time.monotonic()
             victim = cluster.nodes[_place_of(world, cluster)]
             victim.kill()
             took = seconds_until_resumed(tree, ledger, time.monotonic())
@@ -186,12 +188,11 @@ def test_a_node_of_a_cluster_that_is_killed_takes_nothing_with_it(store: Store, 
         sent = {*backlog, *producer.acknowledged}
         until(lambda: ledger.completed() >= sent, 20, lambda: f"lost: {sent - ledger.completed()} {tree.story()}")
         until(lambda: world.held() == 0, 10, tree.story)
-        assert took < 10
+        assert took < within(10)
 
-        # And what nobody recorded was under way when it died
-        fault = Fault("kill", frozenset(), killed, killed + took)
+        # And the records know how each ended, and of what was refused that they do not know
         until(
-            lambda: only_touched_are_untold(world, ledger, sent, fault),
+            lambda: are_told(world, sent) and set(states_of(world)) <= {*FINAL, "unknown"},
             20,
             lambda: f"{states_of(world)} {tree.story()}",
         )
@@ -200,11 +201,10 @@ def test_a_node_of_a_cluster_that_is_killed_takes_nothing_with_it(store: Store, 
         print(f"{len(producer.refusals)} refused, longest {producer.longest_refusal:.2f} s; {states_of(world)}")
 
 
-def only_touched_are_untold(world: World, ledger: Ledger, sent: set[str], fault: Fault) -> bool:
-    """Whether every record is final but those of messages that ran when it happened."""
-    runs, states = ledger.runs(), world.states()
-    untold = [message_id for message_id in sent if states.get(message_id) != "succeeded"]
-    return all(any(fault.touches(run) for run in runs[message_id]) for message_id in untold)
+def are_told(world: World, sent: set[str]) -> bool:
+    """Whether the records say of all these messages that they succeeded."""
+    states = world.states()
+    return all(states.get(message_id) == "succeeded" for message_id in sent)
 
 
 def _place_of(world: World, cluster: RabbitMQCluster) -> int:
@@ -218,46 +218,43 @@ def _place_of(world: World, cluster: RabbitMQCluster) -> int:
 
 
 def test_under_a_memory_alarm_senders_hear_so_in_time_and_workers_drain_what_caused_it(
-    server: PrivateRabbitMQ, world: World, trees: Trees, ledger: Ledger
+    server: PrivateRabbitMQ, world: World, trees: Trees, ledger: Ledger, tmp_path: Path
 ) -> None:
     # Given a tree with a backlog, some of which fails at first, and somebody who goes on sending
-    backlog = world.send(misbehave.fail.message(1) if number % 50 == 0 else short() for number in range(1_500))
+    gate = tmp_path / "gate"
+    backlog = world.send(misbehave.fail.message(1) if number % 50 == 0 else short() for number in range(500))
+    backlog += world.send(misbehave.wait_for_file.message(str(gate)) for _ in range(150))
     tree = start(trees, world)
     with Producer(world.broker, short) as producer:
         until(lambda: len(ledger.completed()) > 100 and producer.acknowledged, 20, tree.story)
 
         # When the server runs out of memory
-        before = time.monotonic()
         server.set_memory_watermark(0)
         try:
             known = len(ledger.completed())
-            until(lambda: len(producer.refusals) > 1, 10, tree.story)
+            gate.touch()
+            until(lambda: len(ledger.completed()) > known + 100, 10, tree.story)
             drained = len(ledger.completed()) - known
+            until(lambda: len(producer.refusals) > 1, 10, tree.story)
         finally:
             server.set_memory_watermark(0.4)
-        lifted = time.monotonic()
 
         # Then work went on, and afterwards all is well
         goes_on(producer, tree)
-    assert drained > 100
-    assert producer.longest_refusal < 1.5 * PATIENT / 1000
+    assert producer.longest_refusal < within(1.5 * PATIENT / 1000)
     assert all(isinstance(refusal.error, BrokerConnectionError) for refusal in producer.refusals)
     sent = {*backlog, *producer.acknowledged}
     until(lambda: ledger.completed() >= sent, 30, tree.story)
 
-    # And the records say how it ended, or that they do not know
+    # And the records say how each ended, and of what was refused that they do not know
     until(
-        lambda: set(world.states().values()) <= {*FINAL, "unknown"}, 20, lambda: str(Counter(world.states().values()))
+        lambda: are_told(world, sent) and set(states_of(world)) <= {*FINAL, "unknown"},
+        20,
+        lambda: str(states_of(world)),
     )
     assert world.held() == 0
     assert tree.stop() == 0, tree.story()
-    states = world.states()
-    fault = Fault("alarm", frozenset(), before, lifted)
-    untold = {message_id for message_id in sent if states.get(message_id) != "succeeded"}
-    runs = ledger.runs()
-    assert {states.get(message_id) for message_id in untold} <= {"unknown", None}
-    assert all(any(fault.touches(run) for run in runs[message_id]) for message_id in untold)
-    print(f"{drained} drained during the alarm, {len(untold)} untold; longest {producer.longest_refusal:.2f} s")
+    print(f"{drained} drained during the alarm; longest {producer.longest_refusal:.2f} s; {states_of(world)}")
 
 
 # Its queues go
@@ -347,10 +344,10 @@ def test_who_is_thrown_out_again_and_again_loses_nothing(
             before = time.monotonic()
             server.close_connections()
             # Workers that have other things to do notice later, and go on with what they have until then.
-            faults.log.append(Fault("thrown out", frozenset(), before, time.monotonic() + UNSETTLED))
+            faults.log.append(Fault("thrown out", frozenset(), before, time.monotonic() + within(UNSETTLED)))
         took = seconds_until_resumed(tree, ledger, time.monotonic())
         goes_on(producer, tree)
-    assert took < 5
+    assert took < within(5)
     again = finish(world, tree, ledger, producer.acknowledged, *faults.log)
     print(f"{len(producer.acknowledged)} acknowledged, {len(producer.refusals)} refused, {again} ran twice")
 
@@ -376,8 +373,8 @@ def test_a_silent_server_makes_senders_fail_in_time_and_workers_wait(
             goes_on(producer, tree)
 
         # Then each send has failed in its time, and all go on
-        assert producer.longest_refusal < 1.5 * PATIENT / 1000
-        assert took < 5
+        assert producer.longest_refusal < within(1.5 * PATIENT / 1000)
+        assert took < within(5)
         again = finish(world, tree, ledger, producer.acknowledged, Fault("silence", frozenset(), silent, back + took))
         print(f"longest refusal {producer.longest_refusal:.2f} s, resumed after {took:.2f} s, {again} ran twice")
 
@@ -386,51 +383,36 @@ def test_a_silent_server_makes_senders_fail_in_time_and_workers_wait(
 
 
 def test_what_a_killed_worker_was_running_starts_again_within_two_seconds_and_nothing_else_does(
-    world: World, trees: Trees, ledger: Ledger
+    world: World, trees: Trees, ledger: Ledger, tmp_path: Path
 ) -> None:
-    # Given two processes of eight threads, in the middle of tasks of 300 ms
+    # Given two processes of eight threads, all of which are in the middle of a task, with many behind these
+    gate = tmp_path / "gate"
     tree = start(trees, world, "-p", "2", "-t", "8")
-    sent = world.send(misbehave.sleep.message(0.3) for _ in range(200))
-    until(lambda: len(ledger.completed()) >= 32, 20, tree.story)
+    sent = world.send(misbehave.wait_for_file.message(str(gate)) for _ in range(200))
+    until(lambda: [len(ledger.open_runs(pid)) for pid in tree.workers] == [8, 8], 20, tree.story)
 
-    # When one of them is killed while its eight threads are in the middle of a task
+    # When one of them is killed
     victim = random.Random(SEED).choice(tree.workers)
-    until(lambda: _are_in_the_middle(ledger, victim), 10)
     before = time.monotonic()
     tree.signal(signal.SIGKILL, victim)
     until(lambda: victim not in tree.workers)
     interrupted = ledger.open_runs(victim)
+    gate.touch()
 
     # Then only what it ran runs again, soon, and the records say why
-    again = finish(world, tree, ledger, [], Fault("kill", frozenset([victim]), before - UNSETTLED, before + 0.5))
+    again = finish(world, tree, ledger, [], Fault("kill", frozenset([victim]), before, before + 0.5))
     runs = ledger.runs()
     assert ledger.completed() == set(sent)
-    repeated = {message_id for message_id, several in runs.items() if len(several) > 1}
-    unsettled = {
-        message_id
-        for message_id, several in runs.items()
-        if several[0].pid == victim and several[0].end is not None and several[0].end > before - UNSETTLED
-    }
-    assert interrupted <= repeated <= interrupted | unsettled
+    assert len(interrupted) == 8
+    assert {message_id for message_id, several in runs.items() if len(several) > 1} == interrupted
     recovery = max(runs[message_id][1].start for message_id in interrupted) - before
-    assert recovery < 2, f"started again after {recovery:.2f} s"
+    assert recovery < within(2), f"started again after {recovery:.2f} s"
     for message_id in interrupted:
         [(outcome, text)] = world.attempts(message_id)
         assert outcome == "lost" and "killed by signal 9" in text
         record = world.record(message_id)
         assert (record["state"], record["lost"], record["retries"]) == ("succeeded", 1, 0)
     print(f"recovery {recovery * 1000:.0f} ms, {again} interrupted")
-
-
-UNSETTLED = 2.0
-"""Seconds for which, on a busy machine, a task may have ended without being acknowledged: then it runs again."""
-
-
-def _are_in_the_middle(ledger: Ledger, pid: int) -> bool:
-    """Whether all eight threads began between 50 and 200 ms ago, so that nothing is left to settle."""
-    now = time.monotonic()
-    ages = [now - run.start for runs in ledger.runs().values() for run in runs if run.pid == pid and run.end is None]
-    return len(ages) == 8 and min(ages) > 0.05 and max(ages) < 0.2
 
 
 @pytest.mark.parametrize("poison", [misbehave.segfault, misbehave.kill_self])
@@ -522,7 +504,7 @@ def test_work_goes_on_without_the_database_and_everything_lands_in_it_afterwards
     until(lambda: ledger.completed() >= set(slow), 15, tree.story)
     finish(world, tree, ledger, [*sent, *quick, *dead, *slow])
     assert world.dead() == {dead[0]: "retries_exhausted"}
-    assert took < 5
+    assert took < within(5)
     print(f"{len(quick)} ran within {took:.1f} s without a database")
 
 

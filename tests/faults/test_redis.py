@@ -1,24 +1,32 @@
-"""A Redis server that is killed, stopped, filled, emptied or far away, under trees of workers that use it."""
+"""A Redis server that is killed, stopped, filled, emptied or far away, under trees of workers that use it.
+
+Whatever happens here to a server happens to one of a cluster, too, but for what has no meaning there. Behind a proxy a
+cluster cannot be: its nodes tell clients their own addresses. So a way that is silent or long, and the strikes by
+chance, which need one, are for one server; of those strikes a cluster's node is killed, suspended and made to forget
+its scripts in tests of their own. Sentinels are another way to the same failover. How many connections a process has to
+a cluster, and what it asks when it is idle, is in tests/brokers/test_redis.py.
+"""
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from django.test import override_settings
 
 from django_tasks_q import Message
-from django_tasks_q.brokers.redis import RedisBroker
+from django_tasks_q.brokers.redis import RedisBroker, link
 from django_tasks_q.brokers.redis.trade import Trade
 from django_tasks_q.deliveries import Settlement, WorkerInfo
-from django_tasks_q.errors import BrokerError
+from django_tasks_q.errors import BrokerConnectionError, BrokerError
 from django_tasks_q.keeper.mirror_service import MirrorService
 from django_tasks_q.keeper.reconciler import Reconciler
 from django_tasks_q.outcomes import Done
@@ -26,20 +34,21 @@ from django_tasks_q.sql import Database
 from testproject import misbehave
 from tests.support import connections_of
 from tests.support.ledger import Fault, Faults, Ledger, check, drain
-from tests.support.private_redis import PrivateRedis, RedisSentinels
+from tests.support.private_redis import PrivateRedis, RedisCluster, RedisSentinels
 from tests.support.producer import Producer
-from tests.support.redis_brokers import URL, cluster_url, open_broker, servers
+from tests.support.redis_brokers import URL, cluster_url, open_broker, redis_broker, servers
 from tests.support.runworkers import KEEPER, Tree, Trees
 from tests.support.stores import Store
 from tests.support.tcp_proxy import Direction, TcpProxy
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 from tests.support.worlds import World
 
-pytestmark = [pytest.mark.lifecycle, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.lifecycle
 
 SEED = int(os.environ.get("DTQ_NEMESIS_SEED", 1983))
 STRIKES = 10
 LEASE = 2_000
+A_MINUTE = 60_000
 
 SERVICES_LEASE = 15
 """Seconds for which a service belongs to the keeper that leads it."""
@@ -68,6 +77,42 @@ def world_on(url: str, store: Store, **options: Any) -> Iterator[World]:
 def world(server: PrivateRedis, store: Store) -> Iterator[World]:
     with world_on(server.url, store) as world:
         yield world
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with RedisCluster(appendonly="always") as cluster:
+        yield cluster
+
+
+class Patient(NamedTuple):
+    """Messages, and the server that keeps them, to be hurt: the only one, or one of a cluster's."""
+
+    world: World
+    server: PrivateRedis
+    is_cluster: bool
+
+
+@pytest.fixture(params=["server", "cluster"])
+def patient(request: pytest.FixtureRequest, store: Store) -> Iterator[Patient]:
+    if request.param == "server":
+        yield Patient(request.getfixturevalue("world"), request.getfixturevalue("server"), is_cluster=False)
+        return
+    cluster: RedisCluster = request.getfixturevalue("cluster")
+    with world_on_cluster(cluster, store) as world:
+        server = cluster.master_of(a_key(world))
+        yield Patient(world, server, is_cluster=True)
+        server.config_set("maxmemory", 0)
+        server.config_set("timeout", 0)
+    cluster.wait_until_whole()
+
+
+def world_on_cluster(cluster: RedisCluster, store: Store) -> AbstractContextManager[World]:
+    return world_on(cluster.url.replace("redis://", "redis+cluster://"), store)
+
+
+def a_key(world: World) -> str:
+    return f"{world.namespace}:{{default}}:messages"
 
 
 @pytest.fixture
@@ -121,14 +166,14 @@ def repeats(ledger: Ledger) -> int:
 
 
 def test_a_redis_that_is_killed_under_load_loses_nothing_and_workers_resume_within_five_seconds(
-    server: PrivateRedis, world: World, trees: Trees, ledger: Ledger
+    patient: Patient, trees: Trees, ledger: Ledger
 ) -> None:
+    world, server, _ = patient
     # Given a tree with a backlog, and somebody who goes on sending
     backlog = world.send(short() for _ in range(800))
     tree = start(trees, world)
     with Producer(world.broker, short) as producer:
         until(lambda: len(ledger.completed()) > 100, 10, tree.story)
-        assert len(ledger.completed()) < 700
 
         # When the server is killed and comes back a moment later
         killed = time.monotonic()
@@ -141,14 +186,43 @@ def test_a_redis_that_is_killed_under_load_loses_nothing_and_workers_resume_with
         took = seconds_until_resumed(tree, ledger, back)
         known = len(producer.acknowledged)
         until(lambda: len(producer.acknowledged) > known + 100, 10, tree.story)
-    assert took < 5
-    assert producer.longest_refusal < 2 * PATIENT / 1000
+    assert took < within(5)
+    assert producer.longest_refusal < within(2 * PATIENT / 1000)
 
     # And nothing that was acknowledged is lost
     sent = [*backlog, *producer.acknowledged]
     again = finish(world, tree, ledger, sent, Fault("kill", frozenset(), killed, back + took))
     print(f"resumed after {took:.2f} s; {len(producer.acknowledged)} acknowledged, {len(producer.refusals)} refused")
     print(f"longest refusal {producer.longest_refusal:.2f} s, {again} ran twice")
+
+
+def test_a_slot_that_moves_to_another_node_under_load_takes_everything_along(
+    cluster: RedisCluster, store: Store, trees: Trees, ledger: Ledger
+) -> None:
+    with world_on_cluster(cluster, store) as world:
+        # Given a tree with a backlog, and somebody who goes on sending
+        backlog = world.send(short() for _ in range(500))
+        tree = start(trees, world)
+        moving = time.monotonic()
+        with Producer(world.broker, short) as producer:
+            until(lambda: len(ledger.completed()) > 50, 10, tree.story)
+
+            # When the queue, and then what is common to all of them, moves to another node
+            for key in (a_key(world), f"{world.namespace}:{{*}}:leases", a_key(world)):
+                cluster.move(key)
+                moved, known = time.monotonic(), len(producer.acknowledged)
+                until(lambda known=known: len(producer.acknowledged) > known + 20, 10, tree.story)
+                took = seconds_until_resumed(tree, ledger, moved)
+                assert took < within(5)
+
+        # Then nothing is lost, and nobody has been taken for dead
+        fault = Fault("move", frozenset(), moving, moved + took)
+        again = finish(world, tree, ledger, [*backlog, *producer.acknowledged], fault)
+        assert again == 0
+        assert producer.longest_refusal < within(2 * PATIENT / 1000)
+        print(
+            f"{len(producer.acknowledged)} acknowledged, {len(producer.refusals)} refused, resumed after {took:.2f} s"
+        )
 
 
 @pytest.mark.parametrize("wait_replicas", [1, 0])
@@ -190,14 +264,15 @@ def test_after_a_failover_the_system_goes_on_and_sends_that_waited_for_a_replica
             lost = set(sent) - ledger.completed()
             print(f"promoted after {back - killed:.2f} s, resumed {took:.2f} s later; {len(sent)} acknowledged")
             print(f"{len(producer.refusals)} refused, {len(lost)} lost, {repeats(ledger)} ran twice")
-            assert took < 5
+            assert took < within(5)
             assert not (wait_replicas and lost)
             assert all(store.states().get(message_id) != "succeeded" for message_id in lost)
 
 
 def test_a_full_redis_refuses_to_send_at_once_and_empties_itself(
-    server: PrivateRedis, world: World, trees: Trees, ledger: Ledger
+    patient: Patient, trees: Trees, ledger: Ledger
 ) -> None:
+    world, server, _ = patient
     # Given a server that is full of messages
     sent = world.send(misbehave.echo.message("x" * 4_000) for _ in range(600))
     server.config_set("maxmemory", server.info("memory")["used_memory"] - 500_000)
@@ -213,7 +288,7 @@ def test_a_full_redis_refuses_to_send_at_once_and_empties_itself(
         took = time.monotonic() - began
 
     # Then they make room, and sending works again
-    assert producer.longest_refusal < 1.5
+    assert producer.longest_refusal < within(1.5)
     finish(world, tree, ledger, [*sent, *producer.acknowledged])
     assert repeats(ledger) == 0
     print(f"longest refusal {producer.longest_refusal:.2f} s, sending again after {took:.2f} s of work")
@@ -221,8 +296,9 @@ def test_a_full_redis_refuses_to_send_at_once_and_empties_itself(
 
 @pytest.mark.parametrize("budget", [None, 2_000])
 def test_what_a_redis_that_was_emptied_has_forgotten_is_lost_or_unknown_and_never_green(
-    budget: int | None, server: PrivateRedis, world: World, store: Store
+    budget: int | None, patient: Patient, store: Store
 ) -> None:
+    world, server, _ = patient
     broker = world.broker
     broker.journal_max_bytes = budget or broker.journal_max_bytes
     with override_settings(DJANGO_TASKS_Q={"RECORDS": {"DATABASE": store.alias}}):
@@ -247,8 +323,9 @@ def test_what_a_redis_that_was_emptied_has_forgotten_is_lost_or_unknown_and_neve
 
 
 def test_workers_of_a_redis_that_was_emptied_are_replaced_and_take_what_comes_then(
-    server: PrivateRedis, world: World, trees: Trees, ledger: Ledger
+    patient: Patient, trees: Trees, ledger: Ledger
 ) -> None:
+    world, server, _ = patient
     # Given a tree that runs something, with something else that waits
     tree = start(trees, world, "-p", "1", "-t", "2")
     running, delayed = world.send([misbehave.sleep.message(1.0), misbehave.noop.message_with_options(delay=60_000)])
@@ -304,11 +381,35 @@ def test_a_silent_redis_makes_senders_fail_in_time_and_workers_wait(
             until(lambda: len(producer.acknowledged) > known + 50, 10, tree.story)
 
         # Then each send has failed in its time, and all go on
-        assert producer.longest_refusal < 1.5 * PATIENT / 1000
-        assert took < 5
+        assert producer.longest_refusal < within(1.5 * PATIENT / 1000)
+        assert took < within(5)
         again = finish(world, tree, ledger, producer.acknowledged, Fault("silence", frozenset(), silent, back + took))
         assert again == 0
         print(f"longest refusal {producer.longest_refusal:.2f} s, resumed after {took:.2f} s, {again} ran twice")
+
+
+def test_a_silent_node_makes_senders_fail_in_time_and_workers_wait(
+    cluster: RedisCluster, store: Store, trees: Trees, ledger: Ledger
+) -> None:
+    with world_on_cluster(cluster, store) as world:
+        tree = start(trees, world)
+        with Producer(world.broker, short) as producer:
+            until(lambda: len(ledger.completed()) > 50, 10, tree.story)
+
+            # When the node of the queue says nothing until the others take it for dead
+            node, silent = cluster.master_of(a_key(world)), time.monotonic()
+            node.suspend()
+            until(lambda: len(producer.refusals) > 1, 10)
+            node.resume()
+            cluster.wait_until_whole()
+            back = time.monotonic()
+            took = seconds_until_resumed(tree, ledger, back)
+
+        assert producer.longest_refusal < within(2 * PATIENT / 1000)
+        assert took < within(5)
+        fault = Fault("silence", frozenset(), silent, back + took)
+        assert finish(world, tree, ledger, producer.acknowledged, fault) == 0
+        print(f"longest refusal {producer.longest_refusal:.2f} s, resumed after {took:.2f} s")
 
 
 def test_a_redis_that_is_far_away_costs_time_and_nothing_else(
@@ -333,9 +434,8 @@ def test_a_redis_that_is_far_away_costs_time_and_nothing_else(
         print(f"{len(sent)} messages in {took:.1f} s")
 
 
-def test_forgotten_scripts_and_closed_connections_cost_nothing(
-    server: PrivateRedis, world: World, trees: Trees, ledger: Ledger
-) -> None:
+def test_forgotten_scripts_and_closed_connections_cost_nothing(patient: Patient, trees: Trees, ledger: Ledger) -> None:
+    world, server, _ = patient
     # Given a tree at work, and somebody who goes on sending
     tree = start(trees, world)
     began = time.monotonic()
@@ -383,7 +483,7 @@ def test_whatever_happens_to_redis_and_to_the_way_there_every_message_runs_once(
         # Then it is as if nothing had
         again = finish(world, tree, ledger, [*backlog, *producer.acknowledged])
         assert again == 0
-        assert producer.longest_refusal < 1.5 * PATIENT / 1000
+        assert producer.longest_refusal < within(1.5 * PATIENT / 1000)
         print(f"{dict(struck)}; {len(producer.acknowledged)} acknowledged, {len(producer.refusals)} refused")
 
 
@@ -419,9 +519,10 @@ def connected_normally(server: PrivateRedis) -> list[Any]:
         return [each for each in client.client_list() if each["cmd"] != "client|list" and int(each["idle"]) >= 2]
 
 
-def test_a_killed_keeper_is_replaced_at_once_and_everything_runs_once(
-    world: World, trees: Trees, ledger: Ledger
+def test_a_killed_keeper_and_a_killed_worker_are_replaced_at_once_and_everything_else_runs_once(
+    patient: Patient, trees: Trees, ledger: Ledger
 ) -> None:
+    world = patient.world
     tree = start(trees, world, LEASE=LEASE)
     sent = world.send(misbehave.sleep.message(0.2) for _ in range(60))
     until(lambda: len(ledger.completed()) > 8, 10, tree.story)
@@ -430,19 +531,26 @@ def test_a_killed_keeper_is_replaced_at_once_and_everything_runs_once(
     until(lambda: tree.pids(KEEPER) not in ([], [victim]), 5, tree.story)
     took = time.monotonic() - before
 
-    finish(world, tree, ledger, sent)
-    assert repeats(ledger) == 0
+    # What the worker runs when it is killed runs again, and only that
+    until(lambda: any(ledger.open_runs(pid) for pid in tree.workers), 10, tree.story)
+    worker, killed = next(pid for pid in tree.workers if ledger.open_runs(pid)), time.monotonic()
+    tree.signal(signal.SIGKILL, worker)
+
+    finish(world, tree, ledger, sent, Fault("kill", frozenset([worker]), killed, killed + 1))
+    assert repeats(ledger) <= 4
     drained = time.monotonic() - before
     print(f"new keeper after {took:.2f} s, records final after {drained:.1f} s")
-    assert drained < SERVICES_LEASE, "the new keeper waited for the old one's leases"
+    assert drained < within(SERVICES_LEASE), "the new keeper waited for the old one's leases"
 
 
 def test_what_a_lost_host_held_is_run_by_another_one_within_its_lease_and_a_rescue_interval(
-    world: World, store: Store, trees: Trees, ledger: Ledger
+    patient: Patient, store: Store, trees: Trees, ledger: Ledger, tmp_path: Path
 ) -> None:
-    # Given two hosts in the middle of tasks
+    world = patient.world
+    # Given two hosts in the middle of tasks, with more behind these
+    gate = tmp_path / "gate"
     lost, other = (start(trees, world, "-p", "1", "-t", "4", LEASE=LEASE) for _ in range(2))
-    sent = world.send(misbehave.sleep.message(0.5) for _ in range(24))
+    sent = world.send(misbehave.wait_for_file.message(str(gate)) for _ in range(24))
     [victim] = lost.workers
     until(lambda: len(ledger.open_runs(victim)) == 4, 10, lost.story)
     held = ledger.open_runs(victim)
@@ -451,17 +559,18 @@ def test_what_a_lost_host_held_is_run_by_another_one_within_its_lease_and_a_resc
     let_go_of_services(store)
     before = time.monotonic()
     lost.kill_everything()
+    gate.touch()
 
     # Then the other one runs what it held
     limit = LEASE / 1000 + 6
     until(lambda: all(len(ledger.runs()[message_id]) == 2 for message_id in held), limit + 2, other.story)
     took = max(ledger.runs()[message_id][1].start for message_id in held) - before
-    assert took < limit
+    assert took < within(limit)
     finish(world, other, ledger, sent, Fault("host lost", frozenset([victim]), before, before + 1))
     print(f"rescued after {took:.1f} s")
 
 
-def test_a_worker_has_two_connections_and_says_next_to_nothing_when_idle(
+def test_a_process_has_two_connections_and_says_next_to_nothing_when_idle(
     server: PrivateRedis, world: World, trees: Trees, ledger: Ledger
 ) -> None:
     tree = start(trees, world)
@@ -478,14 +587,26 @@ def test_a_worker_has_two_connections_and_says_next_to_nothing_when_idle(
             most[pid] = max(most[pid], len(connections(pid)))
     drain(world, 10, tree.story)
 
-    # And idle
-    owners = {port: pid for pid in (*workers, keeper) for port in connections(pid)}
-    asked = Counter(owners.get(port) for port in commands_within(server, 3.0))
+    # And idle, for longer than anybody rests
+    seconds = 5.0
+    for _ in range(3):  # what the load left to be done may take a while
+        owners = {port: pid for pid in (*workers, keeper) for port in connections(pid)}
+        asked = Counter(owners.get(port) for port in commands_within(server, seconds))
+        if all(asked[pid] < seconds for pid in (*workers, keeper)):
+            break
     idle = {pid: len(connections(pid)) for pid in (*workers, keeper)}
-    print(f"connections under load {dict(most)}, idle {idle}; keeper {keeper}; commands in 3 s {dict(asked)}")
-    assert tree.stop() == 0
+    print(f"connections under load {dict(most)}, idle {idle}; keeper {keeper}; commands in {seconds} s {dict(asked)}")
     assert all(idle[pid] <= 2 and most[pid] <= 2 for pid in workers)
-    assert all(asked[pid] < 3 for pid in workers)
+    assert all(asked[pid] < seconds for pid in (*workers, keeper))
+
+    # And what comes then is in the records as soon as ever
+    began = time.monotonic()
+    [last] = world.send([misbehave.noop.message()])
+    until(lambda: world.states().get(last) == "succeeded", 5, tree.story)
+    took = time.monotonic() - began
+    print(f"recorded after {took:.2f} s")
+    assert took < within(1)
+    assert tree.stop() == 0
 
 
 def commands_within(server: PrivateRedis, seconds: float) -> list[int]:
@@ -547,14 +668,61 @@ def test_a_call_of_a_waiting_worker_that_arrives_late_claims_nothing(
     assert not consumer.exchange([], 1).deliveries
     late = list(calls)
 
-    # When it arrives after a message
-    broker.enqueue(misbehave.noop.message())
+    # When it arrives after messages, of which none was brought to the worker because there are several
+    broker.enqueue_many([misbehave.noop.message(), misbehave.noop.message()])
     carry_out(late)
 
-    # Then the message is there for whoever asks now
-    assert broker.counts()[0].ready == 1
+    # Then they are there for whoever asks now
+    assert broker.counts()[0].ready == 2
     until(lambda: consumer.exchange([], 1).deliveries, 2)
     consumer.close()
+
+
+def test_while_a_slot_moves_its_queue_is_a_broker_that_is_away_and_nothing_is_lost(
+    cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "PATIENCE", 0.3)
+    # Given a queue of a cluster with one message that waits, one that is delayed, and one at work
+    with redis_broker(cluster.url.replace("redis://", "redis+cluster://")) as broker:
+        broker.declare_queue("default")
+        broker.declare_queue("elsewhere")
+        sent = [misbehave.noop.message() for _ in range(2)]
+        broker.enqueue_many(sent)
+        broker.enqueue(misbehave.noop.message_with_options(delay=A_MINUTE))
+        consumer = broker.consume(WorkerInfo("w", {"default": 1}))
+        [running] = consumer.exchange([], 1).deliveries
+        before = held(broker)
+        assert before == (1, 1, 1)
+        key = f"{broker.keys.namespace}:{{default}}:messages"
+
+        # When its slot stands still halfway: Redis answers TRYAGAIN to whatever needs keys of both nodes
+        with cluster.moving(key):
+            with pytest.raises(BrokerConnectionError, match="moving its data"):
+                broker.enqueue(misbehave.noop.message())
+            with pytest.raises(BrokerConnectionError, match="moving its data"):
+                consumer.exchange([Settlement(running, Done())], 1)
+            with pytest.raises(BrokerConnectionError):
+                broker.counts()
+            # Then other queues go on
+            if cluster.slot(key) != cluster.slot(f"{broker.keys.namespace}:{{elsewhere}}:messages"):
+                broker.enqueue(Message("elsewhere", "noop", (), {}, {}))
+
+        # And when it has moved everything is there, and settled once
+        assert held(broker) == before
+        answer = consumer.exchange([Settlement(running, Done())], 2)
+        assert [one.message_id for one in answer.deliveries] == [
+            one.message_id for one in sent if one.message_id != running.message_id
+        ]
+        assert not answer.refused
+        broker.enqueue(misbehave.noop.message())
+        assert held(broker) == (1, 1, 1)
+        consumer.close()
+
+
+def held(broker: RedisBroker) -> tuple[int, int, int]:
+    """What the queue has ready, at work and delayed."""
+    [counts] = [one for one in broker.counts() if one.queue_name == "default"]
+    return counts.ready, counts.in_flight, counts.delayed
 
 
 class Snapshot:

@@ -26,7 +26,7 @@ def test_queue_and_record_agree_wherever_a_settlement_was_cut_off(store: Store, 
         env=environment(store.url),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
     )
 
     # When every round was looked at: either all of the batch was settled, or none of it

@@ -13,7 +13,7 @@ from tests.support.fixtures import BOTH
 from tests.support.ledger import Faults, Ledger, check, drain
 from tests.support.runworkers import GENERATION, Trees
 from tests.support.stores import QUEUE, Store
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 pytestmark = pytest.mark.lifecycle
 
@@ -56,7 +56,7 @@ def test_what_outlives_the_shutdown_time_out_is_interrupted_and_goes_back_to_the
     assert tree.stop(5) == 0, tree.story()
 
     # Then it takes the time-out and no longer, and the task starts again where it stood
-    assert 0.5 < time.monotonic() - before < 3
+    assert 0.5 < time.monotonic() - before < within(3)
     assert_untouched(store, sent[0])
     assert ledger.started() == {sent[0]}
     assert store.leases() == []
@@ -77,7 +77,7 @@ def test_impatience_ends_everything_at_once(signals: list[int], store: Store, tr
 
     # Then everything has ended, and the task has gone back uncounted
     assert tree.wait(3) == 1, tree.story()
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < within(3)
     assert_untouched(store, sent[0])
     assert store.leases() == []
 
@@ -90,21 +90,27 @@ def test_a_task_that_asked_for_it_is_told_at_once_that_its_worker_stops(
     until(lambda: message_id in ledger.started())
     before = time.monotonic()
     assert tree.stop(10) == 0
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < within(3)
     assert_untouched(store, message_id)
 
 
 @BOTH
 def test_a_rolling_reload_replaces_everybody_and_loses_nothing(store: Store, trees: Trees, ledger: Ledger) -> None:
-    # Given a tree at work
+    # Given a tree that does not run out of work
+    sent: list[str] = []
+
+    def has_reloaded() -> bool:
+        if len(sent) - len(ledger.completed()) < 100:
+            sent.extend(store.send(misbehave.sleep.message(0.1) for _ in range(100)))
+        return "Reloaded in" in tree.output
+
     tree = trees.start("-p", "2", "-t", "4")
-    sent = store.send(misbehave.sleep.message(0.1) for _ in range(300))
-    until(lambda: len(ledger.completed()) >= 20)
+    until(lambda: has_reloaded() or len(ledger.completed()) >= 20)
     before = set(tree.workers) | {tree.generation}
 
     # When it is told to reload, and everything is done
     tree.signal(signal.SIGHUP)
-    until(lambda: "Reloaded in" in tree.output, 15, tree.story)
+    until(has_reloaded, 15, tree.story)
     until(lambda: not before & set(tree.roles()), 10, tree.story)
     drain(store, 30, tree.story)
 
@@ -116,4 +122,4 @@ def test_a_rolling_reload_replaces_everybody_and_loses_nothing(store: Store, tre
     assert len({run.pid for runs in ledger.runs().values() for run in runs}) == 4
     assert store.all_attempts() == {}
     starts = sorted(run.start for runs in ledger.runs().values() for run in runs)
-    assert max(later - earlier for earlier, later in pairwise(starts)) < 1
+    assert max(later - earlier for earlier, later in pairwise(starts)) < within(1)

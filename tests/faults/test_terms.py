@@ -12,36 +12,40 @@ from testproject import misbehave
 from tests.support.ledger import Fault, Faults, Ledger, check
 from tests.support.runworkers import Trees
 from tests.support.stores import RECORDS, Store
+from tests.support.waiting import within
 
 pytestmark = [pytest.mark.lifecycle, pytest.mark.slow]
 
 SEED = 48
-BOUND = 90
-"""Seconds for fifty starts and stops; a stop that waits for something shows here."""
+SHUTDOWN = 5
+"""Seconds. Tasks are much shorter, so a stop that takes as long has waited for something else."""
 
 
-@pytest.mark.timeout(BOUND + 60)
-@pytest.mark.parametrize(("vendor", "moments"), [("sqlite", 50), ("postgresql", 8)], indirect=["vendor"])
+@pytest.mark.parametrize(
+    ("vendor", "moments", "seed"),
+    [*[("sqlite", 10, seed) for seed in range(SEED, SEED + 5)], ("postgresql", 8, SEED)],
+    indirect=["vendor"],
+)
 def test_a_stop_at_a_random_moment_loses_nothing_and_counts_nothing(
-    moments: int, store: Store, trees: Trees, ledger: Ledger
+    moments: int, seed: int, store: Store, trees: Trees, ledger: Ledger
 ) -> None:
     # Given a queue that never runs dry, of tasks shorter and longer than a moment
-    chance = random.Random(SEED)
+    chance = random.Random(seed)
     sent: list[str] = []
-    faults = Faults(SEED)
+    faults = Faults(seed)
     lengths = itertools.cycle([0.0, 0.01, 0.05, 0.25])
-    began = time.monotonic()
+    shutdown, longest = round(within(SHUTDOWN)), 0.0
 
     # When workers are started and stopped again and again
     for _ in range(moments):
         sent += store.send(misbehave.sleep.message(next(lengths)) for _ in range(40))
-        tree = trees.start("-p", "2", "-t", "4", "--worker-shutdown-timeout", "5s")
+        tree = trees.start("-p", "2", "-t", "4", "--worker-shutdown-timeout", f"{shutdown}s")
         time.sleep(chance.uniform(0, 0.3))
         before = time.monotonic()
         assert tree.stop() == 0, tree.story()
         faults.log.append(Fault("TERM", frozenset(), before, time.monotonic()))
+        longest = max(longest, time.monotonic() - before)
         assert store.in_flight() == [] and store.leases() == []
-    took = time.monotonic() - began
     trees.finish()
 
     # Then everything ran once, and neither a failure, a loss nor an attempt was counted
@@ -50,5 +54,5 @@ def test_a_stop_at_a_random_moment_loses_nothing_and_counts_nothing(
     assert store.rows(f"SELECT COUNT(*) FROM {RECORDS} WHERE lost > 0 OR retries > 0") == [(0,)]
     assert store.all_attempts() == {}
     check(ledger, sent, store, faults)
-    assert took < BOUND * moments / 50
-    print(f"{moments} stops in {took:.1f} s")
+    assert longest < shutdown
+    print(f"the longest of {moments} stops took {longest:.1f} s")

@@ -97,7 +97,7 @@ def test_closed_or_full_output_stops_no_task(streams: str, store: Store, ledger:
         env=environment(store.url, DTQ_LEDGER=str(ledger.path)),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=30,
+        timeout=200,
     )
     assert sent[0] in ledger.completed()
     assert store.unfinished() == 0

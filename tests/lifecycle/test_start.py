@@ -17,7 +17,7 @@ from tests.support.fixtures import BOTH
 from tests.support.ledger import Ledger
 from tests.support.runworkers import KEEPER, SUPERVISOR, WORKER, Tree, Trees
 from tests.support.stores import SQLiteStore, Store
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 pytestmark = pytest.mark.lifecycle
 
@@ -113,7 +113,7 @@ def test_an_unreachable_database_ends_with_three_after_the_wait(tmp_path: Path) 
         try:
             # Then it waits as long as it was told to, and says what was wrong
             assert tree.wait() == 3, tree.story()
-            assert 1.0 < time.monotonic() - before < 8
+            assert 1.0 < time.monotonic() - before < within(8)
             assert "cannot be reached" in tree.log and "Traceback" not in tree.log
         finally:
             tree.clear_away()
@@ -130,7 +130,7 @@ def test_a_burst_ends_with_zero_when_nothing_is_left(store: Store, trees: Trees,
     idle = trees.start("-p", "2", "--burst", wait=False)
     assert idle.wait() == 0
     assert idle.output.splitlines()[-1] == "Stopped. 0 messages run, 0 attempts failed."
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < within(5)
 
 
 def test_a_burst_that_loses_a_worker_after_another_was_replaced_still_does_everything(
@@ -191,17 +191,20 @@ def test_a_pid_file_that_cannot_be_written_ends_with_four(store: Store, trees: T
 
 @BOTH
 def test_an_idle_tree_uses_little_of_the_processor(store: Store, trees: Trees) -> None:
-    # Given a tree that has had nothing to do for a moment
+    # Given a tree that has nothing to do
     tree = trees.start("-p", "2", "-t", "8")
-    time.sleep(1)
-    before = {pid: processes.cpu_seconds(pid) for pid in tree.roles()}
+    used: dict[str, float] = {}
 
-    # When two seconds have passed
-    time.sleep(2)
+    def rests() -> bool:
+        """Whether no process uses three hundredths of a core for two seconds."""
+        roles = tree.roles()
+        before = {pid: processes.cpu_seconds(pid) for pid in roles}
+        time.sleep(2)
+        used.update({f"{roles[pid]} {pid}": processes.cpu_seconds(pid) - before[pid] for pid in roles})
+        return max(used.values()) / 2 < 0.03
 
-    # Then no process has used three hundredths of a core
-    used = {pid: processes.cpu_seconds(pid) - earlier for pid, earlier in before.items()}
-    assert max(used.values()) / 2 < 0.03, {tree.roles()[pid]: seconds for pid, seconds in used.items()}
+    # Then it rests, as soon as it is done with what there is to do in the beginning
+    until(rests, 8, lambda: str(used))
     assert tree.stop() == 0
 
 

@@ -150,9 +150,13 @@ def test_messages_that_wait_are_discarded_when_the_filter_says_so(broker: Databa
 @pytest.mark.parametrize(
     ("action", "filter", "text"),
     [
-        ("requeue", Filter(state="succeeded"), "state: requeue is for what is dead; not 'succeeded'"),
-        ("requeue", Filter(state="delayed"), "state: requeue is for what is dead; not 'delayed'"),
-        ("discard", Filter(state="running"), "state: discard is for what is dead, enqueued, delayed, retrying; not"),
+        ("requeue", Filter(state="succeeded"), "state: requeue is for what is dead, unknown; not 'succeeded'"),
+        ("requeue", Filter(state="delayed"), "state: requeue is for what is dead, unknown; not 'delayed'"),
+        (
+            "discard",
+            Filter(state="running"),
+            "state: discard is for what is dead, unknown, enqueued, delayed, retrying",
+        ),
         ("shred", Filter(), "action: requeue or discard is wanted, not 'shred'"),
     ],
 )

@@ -17,6 +17,23 @@ BROKERS = ["database", "journal", "room-default", "redis", "rabbitmq"]
 """Kinds as ``open_broker`` knows them; ``database`` is in the database that the transactions are not in."""
 
 
+ALIASES = ["default", "postgresql", "mariadb"]
+"""The databases of the transactions."""
+
+PAIRS = [("default", kind) for kind in BROKERS] + [(alias, "database") for alias in ALIASES[1:]]
+"""Rows know nothing of brokers, nor brokers of rows: each with one of the others is enough."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    given = {name for mark in metafunc.definition.iter_markers("parametrize") for name in mark.args[0]}
+    if {"alias", "kind"} <= given:
+        return
+    if {"alias", "kind"} <= set(metafunc.fixturenames):
+        metafunc.parametrize(("alias", "kind"), PAIRS, indirect=True)
+    elif "alias" in metafunc.fixturenames:
+        metafunc.parametrize("alias", ALIASES, indirect=True)
+
+
 @pytest.fixture(autouse=True)
 def outbox() -> Iterator[DatabaseOutbox]:
     """One for each test: it remembers for a moment that a broker was away."""
@@ -27,13 +44,12 @@ def outbox() -> Iterator[DatabaseOutbox]:
     set_outbox(before)
 
 
-@pytest.fixture(params=["default", "postgresql", "mariadb"])
+@pytest.fixture
 def alias(request: pytest.FixtureRequest) -> str:
-    """The database of the transactions."""
     return str(request.param)
 
 
-@pytest.fixture(params=BROKERS)
+@pytest.fixture
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

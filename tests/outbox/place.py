@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from django_tasks_q import Actor, records_database
 from django_tasks_q.broker import MAX_BATCH, Broker, Consumer
-from django_tasks_q.deliveries import Delivery, Held, Settlement, WorkerInfo
+from django_tasks_q.deliveries import Delivery, Held, Outgoing, Settlement, WorkerInfo
+from django_tasks_q.errors import PartialSendError
 from django_tasks_q.keeper.mirror_service import catch_up
 from django_tasks_q.models import MessageRecord, WaitingMessage
 from django_tasks_q.outcomes import DONE
@@ -80,6 +81,18 @@ class Place(NamedTuple):
         """The ids in rows."""
         rows = WaitingMessage.objects.using(self.alias).filter(kind="commit").order_by("id")
         return list(rows.values_list("message_id", flat=True))
+
+
+def in_part(broker: Broker) -> Callable[[Sequence[Outgoing]], None]:
+    """Sending that ends after the first message of a batch, as when RabbitMQ goes away in the middle of it."""
+    enqueue = broker._enqueue
+
+    def send(outgoing: Sequence[Outgoing]) -> None:
+        enqueue(outgoing[:1])
+        messages = [item.message for item in outgoing]
+        raise PartialSendError("gone in the middle", messages[:1], messages[1:])
+
+    return send
 
 
 def _take(consumer: Consumer, number: int) -> list[Delivery]:

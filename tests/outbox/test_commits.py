@@ -17,7 +17,7 @@ from django_tasks_q.errors import BrokerConnectionError, EncodeError
 from django_tasks_q.keeper.relay import Relay
 from django_tasks_q.models import MessageRecord, QueuedMessage, WaitingMessage
 from django_tasks_q.sql import Database
-from tests.outbox.place import Place
+from tests.outbox.place import Place, in_part
 
 
 class Regret(Exception):
@@ -287,6 +287,20 @@ class TestTrouble:
             sent = place.send(1)
 
         assert place.waiting() == [sent]
+
+    def test_of_what_its_broker_took_in_part_only_the_rest_waits_and_is_sent(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(place.broker, "_enqueue", in_part(place.broker))
+            with transaction.atomic():
+                first, second = place.send(1), place.send(2)
+        assert place.waiting() == [second]
+
+        Relay(place.broker, "me").work()
+
+        assert place.sent() == [first, second]
+        assert place.waiting() == []
 
     def test_what_its_broker_could_not_take_is_pending_until_the_relay_has_published_it(
         self, place: Place, monkeypatch: pytest.MonkeyPatch

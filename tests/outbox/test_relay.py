@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
+from django_tasks_q import clock
 from django_tasks_q.errors import BrokerConnectionError, BrokerError, DuplicateMessage
 from django_tasks_q.keeper.relay import Relay
 from django_tasks_q.models import ServiceLease, WaitingMessage
 from django_tasks_q.sql import Database
 from django_tasks_q.waiting import WaitingRows
-from tests.outbox.place import Place
+from tests.outbox.place import Place, in_part
 
 
 def leave_behind(place: Place, *numbers: int) -> list[str]:
@@ -57,7 +58,8 @@ def test_a_sender_does_not_publish_what_the_relay_has_taken(place: Place) -> Non
 
 def test_what_was_published_before_the_relay_died_is_not_sent_again(place: Place) -> None:
     [sent] = leave_behind(place, 1)
-    place.broker.publish([place.broker.reopen(bytes(WaitingMessage.objects.using(place.alias).get().payload), "", 0)])
+    payload = bytes(WaitingMessage.objects.using(place.alias).get().payload)
+    place.broker.publish([place.broker.reopen(payload, "", clock.wall_ms())])
 
     Relay(place.broker, "the next one").work()
 
@@ -68,7 +70,7 @@ def test_what_was_published_before_the_relay_died_is_not_sent_again(place: Place
 def test_what_has_run_meanwhile_does_not_begin_a_second_life(place: Place) -> None:
     [sent] = leave_behind(place, 1)
     payload = bytes(WaitingMessage.objects.using(place.alias).get().payload)
-    place.broker.publish([place.broker.reopen(payload, "", 0)])
+    place.broker.publish([place.broker.reopen(payload, "", clock.wall_ms())])
     place.finish(sent)
 
     Relay(place.broker, "me").work()
@@ -91,6 +93,21 @@ def test_while_the_broker_is_away_the_rows_stay_and_are_free(place: Place, monke
 
     Relay(place.broker, "me").work()
     assert place.sent() == sent
+
+
+def test_what_the_broker_took_before_it_went_away_is_not_sent_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = leave_behind(place, 1, 2, 3)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.broker, "_enqueue", in_part(place.broker))
+        Relay(place.broker, "me").work()
+    assert place.waiting() == sent[1:]
+
+    Relay(place.broker, "me").work()
+    assert place.sent() == sent
+    assert place.waiting() == []
 
 
 def test_only_the_leader_relays(place: Place) -> None:
@@ -174,7 +191,7 @@ def test_an_idle_relay_only_reads(place: Place) -> None:
     assert statements and all(statement.startswith("SELECT") for statement in statements)
 
 
-@pytest.mark.parametrize("alias", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("alias", "kind"), [("postgresql", "database")], indirect=True)
 def test_no_more_rows_are_claimed_than_the_limit_however_the_planner_goes_about_it(place: Place) -> None:
     with connections[place.alias].cursor() as cursor:
         for way in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):

@@ -61,7 +61,7 @@ class _Database(Elsewhere):
             cwd=ROOT,
             env=environment(project.url, **self.variables),
             check=True,
-            timeout=60,
+            timeout=200,
         )
         self.broker = self._store.broker
 

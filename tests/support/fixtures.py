@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.ledger import Ledger
 from tests.support.runworkers import Trees
-from tests.support.stores import MariaDBTemplate, PostgreSQLTemplate, SQLiteTemplate, Store
+from tests.support.stores import Store
+from tests.support.templates import OF_VENDOR
 
 BOTH = pytest.mark.parametrize("vendor", ["sqlite", "postgresql"], indirect=True)
 """For tests that must hold on a file and on a server; the others run on SQLite."""
@@ -19,38 +20,15 @@ ALL = pytest.mark.parametrize("vendor", ["sqlite", "postgresql", "mariadb"], ind
 """For tests whose statements each vendor says in its own words."""
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQLiteTemplate]:
-    template = SQLiteTemplate(tmp_path_factory.mktemp("stores"))
-    yield template
-    template.close()
-
-
-@pytest.fixture(scope="session")
-def postgresql_template() -> Iterator[PostgreSQLTemplate]:
-    template = PostgreSQLTemplate()
-    yield template
-    template.close()
-
-
-@pytest.fixture(scope="session")
-def mariadb_template() -> Iterator[MariaDBTemplate]:
-    template = MariaDBTemplate()
-    yield template
-    template.close()
-
-
 @pytest.fixture
 def vendor(request: pytest.FixtureRequest) -> str:
     return str(getattr(request, "param", "sqlite"))
 
 
 @pytest.fixture
-def store(
-    vendor: str, request: pytest.FixtureRequest, django_db_blocker: Any, django_test_environment: None
-) -> Iterator[Store]:
+def store(vendor: str, django_db_blocker: Any, django_test_environment: None) -> Iterator[Store]:
     """An empty, migrated database of its own for each test."""
-    template = request.getfixturevalue(f"{vendor}_template")
+    template = OF_VENDOR[vendor]
     store = template.make()
     with django_db_blocker.unblock():
         yield store

@@ -67,19 +67,26 @@ class LeaseLedger:
         """Whose token it is, and how it went."""
         return next(interval for interval in self.intervals() if interval.token == token)
 
-    def inside(self) -> Interval | None:
-        """Who is in now, or died there; asked often, so it reads the end of the file only."""
+    def newest(self) -> Interval | None:
+        """Who was the last to enter; asked often, so it reads the end of the file only."""
         intervals = self._read(self._lines(_TAIL)[-_LAST:])
-        return intervals[-1] if intervals and intervals[-1].left is None else None
+        return intervals[-1] if intervals else None
+
+    def inside(self) -> Interval | None:
+        """Who is in now, or died there."""
+        newest = self.newest()
+        return newest if newest and newest.left is None else None
 
 
-def overlaps(intervals: Iterable[Interval], killed: Mapping[int, float]) -> list[tuple[Interval, Interval]]:
-    """Neighbours that were in together. ``killed``: by token, until when holders that were killed lived at least."""
+def overlaps(intervals: Iterable[Interval], until: Mapping[int, float]) -> list[tuple[Interval, Interval]]:
+    """Neighbours that held live leases together.
+
+    ``until``: by token, how long the leases of those lived at least who were killed, or stopped for longer than that.
+    """
     ordered = sorted(intervals, key=lambda interval: interval.entered)
-    return [(first, second) for first, second in pairwise(ordered) if _end(first, killed) > second.entered]
+    return [(first, second) for first, second in pairwise(ordered) if _end(first, until) > second.entered]
 
 
-def _end(interval: Interval, killed: Mapping[int, float]) -> float:
-    if interval.left is not None:
-        return interval.left
-    return killed.get(interval.token, float("inf"))
+def _end(interval: Interval, until: Mapping[int, float]) -> float:
+    left = float("inf") if interval.left is None else interval.left
+    return until.get(interval.token, left)

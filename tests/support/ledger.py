@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.stores import RECORDS, Store
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 FINAL = frozenset({"succeeded", "dead", "skipped", "revoked", "discarded"})
 FOREVER = float("inf")
@@ -83,9 +83,10 @@ class Ledger:
     def completed(self) -> set[str]:
         return {message_id for message_id, runs in self.runs().items() if any(run.completed for run in runs)}
 
-    def open_runs(self, pid: int) -> set[str]:
-        """Ids that a process has started and not ended."""
-        return {run.message_id for runs in self.runs().values() for run in runs if run.pid == pid and run.end is None}
+    def open_runs(self, pid: int | None = None) -> set[str]:
+        """Ids that a process, or any, has started and not ended."""
+        runs = (run for several in self.runs().values() for run in several if run.end is None)
+        return {run.message_id for run in runs if pid in (None, run.pid)}
 
 
 def _close(runs: list[Run], pid: int, at: float, *, failed: bool) -> None:
@@ -116,7 +117,7 @@ class Fault:
 
     def touches(self, run: Run) -> bool:
         """Whether the run was going on, or settled but not yet confirmed, when it happened."""
-        ended = FOREVER if run.end is None else run.end + _SETTLING
+        ended = FOREVER if run.end is None else run.end + within(_SETTLING)
         return (not self.pids or run.pid in self.pids) and run.start <= self.end and ended >= self.start
 
 
@@ -156,7 +157,7 @@ def check(ledger: Ledger, acknowledged: Collection[str], store: Store, faults: F
     problems = [
         *_all_accounted_for(acknowledged, runs, dead),
         *_repeats_are_explained(runs, faults),
-        *_records_tell_the_truth(records, runs, dead),
+        *_records_tell_the_truth(records, runs, dead, acknowledged),
         *_nothing_is_left(store),
         *_no_overlap(runs, faults),
         *_caused_once(records),
@@ -186,12 +187,17 @@ def _repeats_are_explained(runs: dict[str, list[Run]], faults: Faults) -> Iterab
 
 
 def _records_tell_the_truth(
-    records: dict[str, dict[str, Any]], runs: dict[str, list[Run]], dead: dict[str, str]
+    records: dict[str, dict[str, Any]],
+    runs: dict[str, list[Run]],
+    dead: dict[str, str],
+    acknowledged: Collection[str],
 ) -> Iterable[str]:
     for message_id in runs.keys() - records.keys():
         yield f"I3: {message_id} ran and has no record"
     for message_id, record in records.items():
         ran = runs.get(message_id, [])
+        if record["state"] == "unknown" and not ran and message_id not in acknowledged:
+            continue  # its sender was told that nobody knows, and so it is
         if record["state"] not in FINAL:
             yield f"I3: {message_id} is {record['state']} for ever: {ran}"
         elif (record["state"] == "dead") != (message_id in dead):

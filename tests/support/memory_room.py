@@ -36,6 +36,16 @@ class MemoryRoom(WaitingRoom):
             due.sort(key=lambda item: item.due_at or 0)
             return [self._claim(item) for item in due[:limit]]
 
+    def claim_parked(self, mark: str, queue_name: str, limit: int) -> list[Kept]:
+        with self._lock:
+            parked = [
+                item
+                for item in self._free()
+                if (item.kind, item.queue_name, item.reason) == ("parked", queue_name, mark)
+            ]
+            parked.sort(key=lambda item: item.priority)
+            return [self._claim(item) for item in parked[:limit]]
+
     def _free(self) -> list[Kept]:
         now = clock.monotonic()
         return [item for item in self._items.values() if self._claims.get(item.message_id, 0) <= now]

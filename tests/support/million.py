@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connections
+from django.db.models import Model
 from django.db.transaction import atomic
 
 from django_tasks_q.models import Attempt, MessageRecord, Place, QueuedMessage
@@ -39,13 +41,26 @@ _STATES = ("succeeded",) * 93 + ("dead",) * 4 + ("retrying", "delayed", "enqueue
 def fill(alias: str, records: int) -> None:
     """Put that many records, with the attempts and queued messages that belong to them, into an empty database."""
     history = list(_history(records))
-    _insert(alias, MessageRecord._meta.db_table, _RECORD, (_record(*item) for item in history))
+    with _indexed_afterwards(alias, MessageRecord):
+        _insert(alias, MessageRecord._meta.db_table, _RECORD, (_record(*item) for item in history))
     dead = [item for item in history if item[3] == "dead"]
     _insert(alias, Attempt._meta.db_table, _ATTEMPT, (_attempt(*item, number) for item in dead for number in (1, 2)))
     unfinished = (item for item in history if item[3] != "succeeded")
     _insert(alias, QueuedMessage._meta.db_table, _QUEUED, (_queued(*item) for item in unfinished))
     with connections[alias].cursor() as cursor:
         cursor.execute("ANALYZE")
+
+
+@contextmanager
+def _indexed_afterwards(alias: str, model: type[Model]) -> Iterator[None]:
+    """An index that is made of all rows at once takes a fraction of what they take one by one."""
+    with connections[alias].schema_editor() as editor:
+        for index in model._meta.indexes:
+            editor.remove_index(model, index)
+    yield
+    with connections[alias].schema_editor() as editor:
+        for index in model._meta.indexes:
+            editor.add_index(model, index)
 
 
 def _history(records: int) -> Iterator[tuple[str, str, str, str, datetime]]:

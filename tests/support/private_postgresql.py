@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 import psycopg
 
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 
@@ -20,7 +20,7 @@ class PrivatePostgreSQL:
     def __init__(self, folder: Path) -> None:
         self._data = folder / "data"
         self._log = folder / "server.log"
-        self.port = _free_port()
+        self.port = free_port()
         folder.mkdir()
         if os.geteuid() == 0:  # the server refuses to run as root
             owner = pwd.getpwnam("postgres")
@@ -55,7 +55,7 @@ class PrivatePostgreSQL:
         command = [str(_programs() / program), *arguments]
         if os.geteuid() == 0:
             command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
-        done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -67,9 +67,3 @@ def _programs() -> Path:
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     assert versions, "The tests that stop a server need PostgreSQL's programs (Debian: apt-get install postgresql)."
     return versions[-1]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 SUPERVISOR, GENERATION, KEEPER, WORKER, QUARANTINE, HELPER = (
@@ -37,12 +38,16 @@ def in_session(session: int) -> list[Process]:
 def roles(processes: Iterable[Process], supervisor: int) -> dict[int, str]:
     """What each process is for, by where it stands in the tree and how many threads it has.
 
-    A generation has children; its keeper has three threads at most, a worker that has booted has more.
+    A generation has children; its keeper has three threads, or four when one of them sends to RabbitMQ, a worker that
+    has booted has more.
     """
     known = list(processes)
     parents = {process.parent for process in known}
     generations = {p.pid for p in known if p.parent == supervisor and p.pid in parents}
-    return {process.pid: _role(process, supervisor, generations) for process in known}
+    found = {process.pid: _role(process, supervisor, generations) for process in known}
+    if KEEPER not in found.values():
+        return {pid: KEEPER if role == QUARANTINE else role for pid, role in found.items()}
+    return found
 
 
 def cpu_seconds(pid: int) -> float:
@@ -64,8 +69,16 @@ def _role(process: Process, supervisor: int, generations: set[int]) -> str:
     if process.parent not in generations:
         return HELPER
     if process.threads <= 3:
-        return KEEPER
+        return WORKER if _has_greenlets(process.pid) else KEEPER
     return QUARANTINE if process.threads == _QUARANTINE_THREADS else WORKER
+
+
+def _has_greenlets(pid: int) -> bool:
+    """Whether it is one of ``--use-gevent``, which has one thread whatever it runs."""
+    try:
+        return b"gevent_program.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _all() -> list[Process]:

@@ -72,4 +72,5 @@ class Project:
     @property
     def variables(self) -> dict[str, str]:
         root = Path(__file__).resolve().parent.parent.parent
-        return {"PYTHONPATH": os.pathsep.join([str(self.folder), str(root)])}
+        # Code that changes twice within a second must not be read from where Python has compiled it to.
+        return {"PYTHONPATH": os.pathsep.join([str(self.folder), str(root)]), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -53,7 +53,14 @@ def _watch_declarations(broker: RabbitmqBroker) -> set[str]:
 def _delete_queues(broker: RabbitmqBroker, made: set[str]) -> None:
     """Remove every queue that the broker made, and those that others made in its namespace as it would."""
     topology = broker.topology
-    names = {*made, topology.waiting, topology.dead_lettered, topology.suspects, topology.journal}
+    names = {
+        *made,
+        topology.waiting,
+        topology.waiting_soon,
+        topology.dead_lettered,
+        topology.suspects,
+        topology.journal,
+    }
     names |= {topology.work(name) for name in broker.queues}
     connection = broker.connect("cleans up")
     channel = connection.open_channel()

@@ -33,7 +33,7 @@ def redis_broker(url: str = URL, **options: Any) -> Iterator[RedisBroker]:
         yield broker
     finally:
         broker.close()
-        _remove_keys(url, broker.keys.namespace)
+        remove_keys(url, broker.keys.namespace)
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def keys_of(broker: RedisBroker, url: str = URL) -> list[str]:
         return sorted(key.decode() for client in clients for key in client.scan_iter(pattern, count=1_000))
 
 
-def _remove_keys(url: str, namespace: str) -> None:
+def remove_keys(url: str, namespace: str) -> None:
     with servers(url) as clients:
         for client in clients:
             for key in client.scan_iter(f"{namespace}:*", count=1_000):

@@ -100,7 +100,7 @@ class RoomBroker(StubBroker):
         with self._changed:
             self._carry()
             known = {item.message_id for item in self.room.look_up([one.message.message_id for one in outgoing])}
-            if any(one.message.message_id in known and not one.repeat for one in outgoing):
+            if any(one.message.message_id in known and one.sent_since is None for one in outgoing):
                 raise DuplicateMessage(f"Still waiting: {known}")
             super()._enqueue([one for one in outgoing if one.message.message_id not in known])
 
@@ -143,7 +143,7 @@ class RoomBroker(StubBroker):
     def _told(self, gone: Sequence[Kept]) -> list[str]:
         for item in gone:
             self._note(changes.discarded(item.message_id, self.now(), *_counters(item)))
-            self._next_lives[item.message_id] = item.life + 1
+            self._ended[item.message_id] = (item.life + 1, self.now())
         return [item.message_id for item in gone]
 
     def _replace(self, message_id: str, outgoing: Outgoing) -> bool:

@@ -13,7 +13,7 @@ from django_tasks_q import Message
 from django_tasks_q.broker import Broker
 from tests.support.hosts import Hosts
 from tests.support.private_rabbitmq import PrivateRabbitMQ, RabbitMQCluster
-from tests.support.private_redis import PrivateRedis
+from tests.support.private_redis import PrivateRedis, RedisCluster
 from tests.support.rabbitmq_brokers import waiting_in_memory
 from tests.support.stores import Store
 from tests.support.tcp_proxy import TcpProxy
@@ -43,7 +43,7 @@ class SharedServers:
 
 @contextmanager
 def share(kind: str, hosts: Hosts, store: Store) -> Iterator[SharedServers]:
-    """``database``, ``redis``, ``rabbitmq`` or ``rabbitmq-quorum`` (a cluster), with the records in ``store``."""
+    """``database``, ``redis``, ``rabbitmq``, ``redis-cluster`` or ``rabbitmq-quorum``; records are in ``store``."""
     with ExitStack() as held:
         address = urlsplit(store.url)
         database = held.enter_context(TcpProxy((address.hostname or "", address.port or 5432), hosts.address))
@@ -67,6 +67,9 @@ def _start(kind: str, hosts: Hosts, held: ExitStack) -> tuple[str, dict[str, Any
     """The URL and the options of a broker on servers of its own."""
     if kind == "redis":
         return held.enter_context(PrivateRedis("always", host=hosts.address)).url, {}
+    if kind == "redis-cluster":
+        cluster = held.enter_context(RedisCluster(appendonly="always", host=hosts.address))
+        return cluster.url.replace("redis://", "redis+cluster://"), {}
     if kind == "rabbitmq":
         return held.enter_context(PrivateRabbitMQ(host=hosts.address)).url, {}
     return ";".join(held.enter_context(RabbitMQCluster(3, host=hosts.address)).urls), {"queue_type": "quorum"}

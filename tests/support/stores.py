@@ -1,4 +1,4 @@
-"""Databases for trees of worker processes: one for each test, copied from one that is migrated already.
+"""Databases for trees of worker processes: one for each test.
 
 What the tests ask of a database they ask with its driver, so that the engine never answers for itself.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import itertools
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from django.db import connections
 
 from django_tasks_q import Message
 from django_tasks_q.brokers.database import DatabaseBroker
+from testproject import mysql_driver
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POSTGRES_URL = os.environ.get("DTQ_TEST_POSTGRES_URL", "postgres://postgres@127.0.0.1:5432/test")
@@ -48,7 +48,7 @@ def environment(url: str, **more: str) -> dict[str, str]:
 
 def migrate(url: str) -> None:
     subprocess.run(
-        [sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment(url), check=True, timeout=60
+        [sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment(url), check=True, timeout=200
     )
 
 
@@ -61,7 +61,9 @@ class Store(ABC):
     url = ""
     mark = "?"
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        """In ``DATABASES``."""
         self._alias = f"store{next(_numbers)}"
         self._broker: DatabaseBroker | None = None
         self.settings: Mapping[str, Any] = {}
@@ -147,13 +149,12 @@ class SQLiteStore(Store):
     vendor = "sqlite"
     like = "default"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.url = f"sqlite:///{path}"
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.url = f"sqlite:///{name}"
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        connection = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+        connection = sqlite3.connect(self.name, timeout=20, isolation_level=None)
         try:
             return connection.execute(sql, params).fetchall()
         finally:
@@ -161,15 +162,14 @@ class SQLiteStore(Store):
 
     @property
     def _config(self) -> dict[str, Any]:
-        return {"NAME": str(self.path)}
+        return {"NAME": self.name}
 
 
 class PostgreSQLStore(Store):
     vendor = like = "postgresql"
 
     def __init__(self, name: str, server: str = POSTGRES_URL) -> None:
-        super().__init__()
-        self.name = name
+        super().__init__(name)
         self.url = urlsplit(server)._replace(path=f"/{name}").geturl()
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -187,8 +187,7 @@ class MariaDBStore(Store):
     vendor = like = "mariadb"
 
     def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
+        super().__init__(name)
         self.url = urlsplit(MARIADB_URL)._replace(path=f"/{name}").geturl()
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -204,95 +203,13 @@ class MariaDBStore(Store):
 def mariadb_connection(database: str | None = None) -> Any:
     """One that commits each statement."""
     server = urlsplit(MARIADB_URL)
+    host = server.hostname or "127.0.0.1"
     return pymysql.connect(
-        host=server.hostname or "127.0.0.1",
+        host=host,
         port=server.port or 3306,
         user=unquote(server.username or "root"),
         password=unquote(server.password or ""),
         database=database,
         autocommit=True,
+        **mysql_driver.options(host),
     )
-
-
-class SQLiteTemplate:
-    """A migrated file; the databases of tests are copies of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._path = folder / "template.sqlite3"
-        migrate(f"sqlite:///{self._path}")
-
-    def make(self) -> SQLiteStore:
-        path = self._folder / f"store{next(_numbers)}.sqlite3"
-        shutil.copyfile(self._path, path)
-        return SQLiteStore(path)
-
-    def drop(self, store: Store) -> None:
-        assert isinstance(store, SQLiteStore)
-        for path in self._folder.glob(store.path.name + "*"):
-            path.unlink()
-
-    def close(self) -> None:
-        self._path.unlink()
-
-
-class PostgreSQLTemplate:
-    """A migrated database; those of tests are made from it."""
-
-    def __init__(self) -> None:
-        self._name = f"dtq_trees_{os.getpid()}_{next(_numbers)}"
-        self._administer(f'DROP DATABASE IF EXISTS "{self._name}"', f'CREATE DATABASE "{self._name}"')
-        migrate(PostgreSQLStore(self._name).url)
-
-    def make(self) -> PostgreSQLStore:
-        name = f"{self._name}_{next(_numbers)}"
-        self._administer(f'CREATE DATABASE "{name}" TEMPLATE "{self._name}"')
-        return PostgreSQLStore(name)
-
-    def drop(self, store: Store) -> None:
-        assert isinstance(store, PostgreSQLStore)
-        self._administer(f'DROP DATABASE IF EXISTS "{store.name}" WITH (FORCE)')
-
-    def close(self) -> None:
-        self._administer(f'DROP DATABASE IF EXISTS "{self._name}" WITH (FORCE)')
-
-    def _administer(self, *statements: str) -> None:
-        with psycopg.connect(POSTGRES_URL, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement)
-
-
-class MariaDBTemplate:
-    """A migrated database; the tables of the tests' own are made like its tables."""
-
-    def __init__(self) -> None:
-        self._name = f"dtq_trees_{os.getpid()}_{next(_numbers)}"
-        self._administer(f"CREATE DATABASE {self._name} CHARACTER SET utf8mb4")
-        store = MariaDBStore(self._name)
-        migrate(store.url)
-        self._tables = [row[0] for row in store.rows("SHOW TABLES")]
-
-    def make(self) -> MariaDBStore:
-        name = f"{self._name}_{next(_numbers)}"
-        copies = (
-            statement
-            for table in self._tables
-            for statement in (
-                f"CREATE TABLE {name}.{table} LIKE {self._name}.{table}",
-                f"INSERT INTO {name}.{table} SELECT * FROM {self._name}.{table}",
-            )
-        )
-        self._administer(f"CREATE DATABASE {name} CHARACTER SET utf8mb4", *copies)
-        return MariaDBStore(name)
-
-    def drop(self, store: Store) -> None:
-        assert isinstance(store, MariaDBStore)
-        self._administer(f"DROP DATABASE {store.name}")
-
-    def close(self) -> None:
-        self._administer(f"DROP DATABASE {self._name}")
-
-    def _administer(self, *statements: str) -> None:
-        with closing(mariadb_connection()) as connection, connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)

@@ -38,7 +38,7 @@ def test_a_server_is_reached_from_every_host_until_its_plug_is_pulled(hosts: Hos
 def test_a_program_runs_on_a_host_with_its_address_and_environment(hosts: Hosts) -> None:
     program = ["sh", "-c", "ip -brief address show eth0; echo $WHO"]
     with hosts.run("right", program, {"WHO": "me"}, stdout=subprocess.PIPE, text=True) as process:
-        said = process.communicate(timeout=10)[0]
+        said = process.communicate(timeout=60)[0]
     assert hosts.address_of("right") in said
     assert said.endswith("me\n")
 
@@ -47,7 +47,7 @@ def test_nothing_is_left_when_the_hosts_are_removed() -> None:
     with Hosts(["one"]) as hosts:
         process = hosts.run("one", ["sleep", "60"])
         assert str(os.getpid()) in ours()
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     assert hosts._bridge not in ours()
 
 

@@ -121,7 +121,7 @@ def run_pytest(folder: Path, tests: str, *arguments: str, **files: str) -> str:
         (folder / f"{name}.py").write_text(textwrap.dedent(text))
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DJANGO_"))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *arguments]
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=200)
     return done.stdout + done.stderr
 
 

@@ -16,7 +16,9 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.LostWorker django_tasks_q.MessageTooLarge django_tasks_q.MiddlewareError
         django_tasks_q.NotADeadLetter django_tasks_q.ProcessesFailed django_tasks_q.QueueJoinTimeout
         django_tasks_q.QueueNotFound
-        django_tasks_q.RateLimitExceeded django_tasks_q.Retry django_tasks_q.Shutdown django_tasks_q.SkipMessage
+        django_tasks_q.RateLimitExceeded django_tasks_q.ResultError django_tasks_q.ResultFailure
+        django_tasks_q.ResultMissing django_tasks_q.ResultTimeout django_tasks_q.Retry
+        django_tasks_q.Shutdown django_tasks_q.SkipMessage
         django_tasks_q.TimeLimitExceeded django_tasks_q.UnsupportedVersion django_tasks_q.GenericActor
         django_tasks_q.group django_tasks_q.PartialSendError django_tasks_q.QueueMismatch django_tasks_q.set_progress
         django_tasks_q.stamping
@@ -43,6 +45,7 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.results.backends.StubBackend django_tasks_q.results.backends.DatabaseBackend
         django_tasks_q.logging.MessageFilter django_tasks_q.models.MessageRecord django_tasks_q.models.Attempt
         django_tasks_q.models.Stamp django_tasks_q.models.DeadLetter django_tasks_q.models.RateLimitMutex
+        django_tasks_q.models.MessageResult
         django_tasks_q.models.WorkerProcess django_tasks_q.models.QueueState django_tasks_q.models.QueueSample
         django_tasks_q.models.Revocation django_tasks_q.models.ScheduleEntry django_tasks_q.models.ScheduleRun
         django_tasks_q.models.WaitingMessage django_tasks_q.models.QueuedMessage django_tasks_q.models.QueueWorker
@@ -98,7 +101,8 @@ NAMES: dict[str, list[str]] = {
         Actor.asend() Actor.asend_with_options() Actor.message() Actor.message_with_options() Actor.__call__()
         Actor.send_on_commit() Actor.send_on_commit_with_options() Actor.asend_on_commit() send_many() Broker.enqueue()
         Broker.enqueue_many() Message.__or__() Message.encode() Message.decode() pipeline.run() pipeline.get_result()
-        pipeline.get_results() Message.get_result() group.run() group.add_completion_callback() group.get_results()
+        pipeline.get_results() Message.get_result() Message.aget_result() Broker.get_results_backend()
+        group.run() group.add_completion_callback() group.get_results()
         group.wait() pipeline.stamp() group.stamp() get_message_id() get_retry_count() get_max_retries()
         get_queue_name() get_current_message() stamping() revoke() revoke_by_stamped_headers() lift() pause_queue()
         resume_queue() set_progress() get_rate_limiter_backend() get_result_backend() ConcurrentRateLimiter.acquire()
@@ -108,6 +112,7 @@ NAMES: dict[str, list[str]] = {
         "the engine without Django configured",
         "the default middleware of a bare StubBroker",
         "the install hint of a missing client library",
+        "results come back through every broker",
         "revocation.id",
         "revocation.counts",
         "revocation.lifted_at",
@@ -191,6 +196,8 @@ NAMES: dict[str, list[str]] = {
         "extra watch",
         "extra redis",
         "extra rabbitmq",
+        "extra prometheus",
+        "extra gevent",
         "extra all",
         "RabbitMQ: <namespace>.<queue>",
         "RabbitMQ: <namespace>.waiting",
@@ -208,7 +215,7 @@ NAMES: dict[str, list[str]] = {
         BROKER_URL="database://" BROKER_URL="stub://" BROKER_URL="immediate://" BROKER_URL="redis://"
         BROKER_URL="redis+cluster://"
         BROKER_URL="redis+sentinel://" BROKER_URL="amqp://" NAMESPACE JOURNAL_MAX_BYTES SEND_TIMEOUT
-        ACTOR_DEFAULTS["on_commit"] RATE_LIMITS_URL OUTBOX DEAD_LETTER_TTL RECORDS RECORDS["ENABLED"]
+        ACTOR_DEFAULTS["on_commit"] MESSAGE_OPTIONS RATE_LIMITS_URL OUTBOX DEAD_LETTER_TTL RECORDS RECORDS["ENABLED"]
         RECORDS["DATABASE"] RECORDS["ARGUMENTS"] RECORDS["REDACT"] RECORDS["SUCCEEDED_TTL"] RECORDS["DEAD_TTL"]
         RESULTS_URL ASYNC_CONCURRENCY ENCODER="django_tasks_q.encoder.TypedJSONEncoder" SCHEDULES SCHEDULES["actor"]
         SCHEDULES["schedule"] SCHEDULES["args"] SCHEDULES["kwargs"] SCHEDULES["time_zone"] SCHEDULES["catch_up"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.test import override_settings
 
 from django_tasks_q import Actor, EncodeError, Message, actor, pipeline, send_many
 from django_tasks_q.brokers.stub import StubBroker
@@ -191,6 +192,8 @@ def test_callbacks_are_actors_or_their_names(stub: StubBroker) -> None:
     assert sender.message_with_options(on_retry_exhausted=target).options == {"on_retry_exhausted": "target"}
     with pytest.raises(TypeError, match="on_success"):
         sender.message_with_options(on_success=print)
+    with pytest.raises(TypeError, match="on_failure"):
+        sender.message_with_options(on_failure=target.message())
 
 
 def test_async_code_sends_without_blocking(stub: StubBroker) -> None:
@@ -217,28 +220,71 @@ def test_a_pipeline_is_made_of_messages_and_pipelines(stub: StubBroker) -> None:
         step.message(1) | step
 
 
-@pytest.mark.slow
-def test_a_wrong_argument_of_send_is_a_type_error_for_mypy(tmp_path: Path) -> None:
-    snippet = tmp_path / "snippet.py"
-    snippet.write_text(
-        "from django_tasks_q import actor\n"
-        "@actor\n"
-        "def bare(a: int, b: str = '') -> float: return 1.0\n"
-        "@actor(max_retries=3)\n"
-        "def decorated(a: int) -> float: return 1.0\n"
-        "bare.send(1, b='x')\n"
-        "decorated.send(1)\n"
-        "x: float = bare(1)\n"
-        "bare.send('no')\n"
-        "bare.send(1, c=2)\n"
-        "decorated.send()\n"
-    )
-    command = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--follow-imports=silent", str(snippet)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=55)
+TYPED = """\
+from django_tasks_q import GenericActor, Message, actor
 
-    assert [line.split(":")[1] for line in done.stdout.splitlines() if "error:" in line] == ["9", "10", "11"], (
-        done.stdout
-    )
+@actor
+def bare(a: int, b: str = "") -> float: return 1.0
+@actor(max_retries=3)
+def decorated(a: int) -> float: return 1.0
+@actor
+async def on_loop(a: int) -> str: return ""
+@actor(time_limit=1000)
+async def limited_on_loop(a: int) -> str: return ""
+class Post(GenericActor):
+    class Meta:
+        queue_name = "mail"
+    def perform(self, text: str) -> None: ...
+
+bare.send(1, b="x")
+decorated.send(1)
+on_loop.send(a=1)
+number: float = bare(1)
+text: str = on_loop(1)
+sent: Message[float] = bare.send(1)
+later: Message[str] = limited_on_loop.send_on_commit(1)
+bare.send_with_options(args=(1,), kwargs={"b": "x"}, delay=5, max_retries=1)
+Post("x")
+Post.send("x")
+Post.message("x")
+
+bare.send("no")  # error
+bare.send(1, c=2)  # error
+decorated.send()  # error
+bare("no")  # error
+bare.message("no")  # error
+decorated.message(b=1)  # error
+bare.send_on_commit("no")  # error
+on_loop.send("no")  # error
+limited_on_loop.send_on_commit()  # error
+limited_on_loop("no")  # error
+bare.send_with_options(args=1)  # error
+bare.send_with_options(kwargs=[1])  # error
+bare.send_with_options(delay="soon")  # error
+bare.send_on_commit_with_options(eta="soon")  # error
+wrong: str = bare(1)  # error
+other: Message[str] = bare.send(1)  # error
+actor(queue_name=5)  # error
+
+async def send() -> None:
+    sent: Message[float] = await bare.asend(1)
+    later: Message[str] = await on_loop.asend_on_commit(1)
+    text: str = await on_loop.acall(1)
+    await bare.asend("no")  # error
+    await decorated.asend_on_commit()  # error
+    await on_loop.acall("no")  # error
+"""
+
+
+@pytest.mark.slow
+def test_a_wrong_argument_is_an_error_for_mypy_and_a_right_one_is_none(tmp_path: Path) -> None:
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--follow-imports=silent", str(snippet)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=200)
+
+    wrong = [number for number, line in enumerate(TYPED.splitlines(), 1) if line.endswith("# error")]
+    assert [int(line.split(":")[1]) for line in done.stdout.splitlines() if "error:" in line] == wrong, done.stdout
 
 
 def test_an_actor_reads_well(stub: StubBroker) -> None:
@@ -282,3 +328,29 @@ def test_a_number_that_would_fail_in_the_worker_is_refused_at_once(name: str, va
     declared = actor(broker=broker, actor_name="fine")(lambda: None)
     with pytest.raises(ValueError, match=name):
         declared.send_with_options(**{name: value})
+
+
+def test_a_project_may_name_options_of_its_own(stub: StubBroker) -> None:
+    hello = actor(work, broker=stub)
+
+    with pytest.raises(ValueError, match="no option 'campaign'"):
+        hello.message_with_options(campaign="spring")
+    with override_settings(DJANGO_TASKS_Q={"MESSAGE_OPTIONS": ["campaign"]}):
+        assert hello.message_with_options(campaign="spring").options == {"campaign": "spring"}
+        with pytest.raises(ValueError, match=r"no option 'campain'.*campaign"):
+            hello.message_with_options(campain="spring")
+    with pytest.raises(ValueError, match="no option 'campaign'"):
+        hello.message_with_options(campaign="spring")
+
+
+@pytest.mark.parametrize(("level", "priority"), [(0, 100), (5, 0), (10, -100), (255, -100)])
+def test_dramatiqs_priority_of_a_message_is_a_priority(stub: StubBroker, level: int, priority: int) -> None:
+    message = actor(work, broker=stub).message_with_options(broker_priority=level)
+
+    assert message.options == {"priority": priority, "broker_priority": level}
+
+
+@pytest.mark.parametrize("level", [-1, 256, "high", None])
+def test_dramatiqs_priority_is_a_number(stub: StubBroker, level: Any) -> None:
+    with pytest.raises(ValueError, match="broker_priority is a whole number"):
+        actor(work, broker=stub).message_with_options(broker_priority=level)

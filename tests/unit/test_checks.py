@@ -25,6 +25,8 @@ from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.checks import databases as database_checks
 from django_tasks_q.configured import addresses
 from django_tasks_q.models import WorkerProcess
+from django_tasks_q.results import Results
+from django_tasks_q.results.backends import DatabaseBackend
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "checks.md"
@@ -113,6 +115,9 @@ HERE = "tests.unit.test_checks"
             "RECORDS[\"DATABASE\"]: DATABASES has no 'x'",
         ),
         ({"RATE_LIMITS_URL": "database://x"}, "E007", "RATE_LIMITS_URL: DATABASES has no 'x'"),
+        ({"RESULTS_URL": "nowhere://"}, "E001", "RESULTS_URL begins with 'nowhere://'"),
+        ({"RESULTS_URL": "database://x"}, "E007", "RESULTS_URL: DATABASES has no 'x'"),
+        ({"RESULTS_URL": "redis://"}, "E015", "RESULTS_URL, redis://…, names no host"),
         ({"MIDDLEWARE": ["django_tasks_q.middleware.Retrys"]}, "E008", "cannot be imported"),
         ({"MIDDLEWARE": ["django_tasks_q.actor"]}, "E008", "is no Middleware"),
         ({"MIDDLEWARE": [7]}, "E008", "7 is no Middleware"),
@@ -268,7 +273,7 @@ def test_a_client_library_that_is_not_installed_is_named_with_what_installs_it(
 
 
 def test_values_that_may_hold_a_password_are_not_repeated() -> None:
-    for key in ("BROKER_URL", "BROKER_OPTIONS", "RATE_LIMITS_URL"):
+    for key in ("BROKER_URL", "BROKER_OPTIONS", "RATE_LIMITS_URL", "RESULTS_URL"):
         (found,) = check_settings({key: [b"secret"]})
         assert "secret" not in str(found)
 
@@ -292,6 +297,7 @@ def test_a_database_of_another_vendor_can_neither_be_the_broker_nor_hold_what_is
     for wrong in (
         {"BROKER_URL": "database://legacy"},
         {"RATE_LIMITS_URL": "database://legacy"},
+        {"RESULTS_URL": "database://legacy"},
         {"BROKER_URL": "stub://", "RECORDS": {"DATABASE": "legacy"}},
     ):
         (found,) = check_settings(wrong)
@@ -332,7 +338,7 @@ def manage(tmp_path: Path) -> Manage:
             "DATABASE_URL": f"sqlite:///{tmp_path}/new.sqlite3",
         }
         command = [sys.executable, "manage.py", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, timeout=50)
+        return subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, timeout=200)
 
     return run
 
@@ -601,6 +607,13 @@ def test_databases_are_only_asked_when_they_are_checked(sqlite: Callable[..., st
     assert checks.check_databases(None) == []
     assert "empty" not in {connection.alias for connection in connections.all(initialized_only=True)}
     connections["empty"].close()
+
+
+def test_missing_tables_of_the_results_are_an_error(sqlite: Callable[..., str], stub: StubBroker) -> None:
+    stub.add_middleware(Results(backend=DatabaseBackend(using=sqlite(**GOOD))))
+    set_broker(stub)
+
+    assert numbers(check_databases("empty")) == ["E004"]
 
 
 def test_migrate_is_not_told_that_tables_are_missing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
@@ -43,6 +44,72 @@ def test_an_actor_and_what_it_calls_know_their_message(declare: Any, run: Any) -
     run()
 
     assert seen == [((message.message_id, 0, 7, "default"), message, message)]
+
+
+def test_whatever_runs_on_account_of_a_message_knows_all_of_it(stub: StubBroker, declare: Any, run: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    class Listener(Middleware):
+        def before_process_message(self, broker: Any, message: Any) -> None:
+            seen[f"{message.actor_name}: before"] = everything()
+            if message.actor_name == "skipped":
+                raise SkipMessage
+
+        def after_process_message(self, broker: Any, message: Any, **facts: Any) -> None:
+            seen[f"{message.actor_name}: after"] = everything()
+
+        def after_skip_message(self, broker: Any, message: Any) -> None:
+            seen[f"{message.actor_name}: skip"] = everything()
+
+        def after_outcome(self, broker: Any, message: Any, **facts: Any) -> None:
+            seen[f"{message.actor_name}: outcome"] = everything()
+
+    def is_worth_it(retries: int, exception: BaseException) -> bool:
+        seen["fails: retry_when"] = everything()
+        return False
+
+    def fails() -> None:
+        seen["fails: copied context"] = contextvars.copy_context().run(everything)
+        raise ValueError
+
+    async def waits() -> None:
+        seen["waits: task"] = await asyncio.create_task(look())
+        seen["waits: thread"] = await asyncio.to_thread(everything)
+
+    async def look() -> tuple[Any, ...]:
+        await asyncio.sleep(0)
+        return everything()
+
+    stub.add_middleware(Listener())
+    actors = [
+        declare(lambda: None, actor_name="skipped", max_retries=1),
+        declare(fails, retry_when=is_worth_it, max_retries=2),
+        declare(waits, max_retries=3, queue_name="default"),
+    ]
+    expected = {one.actor_name: (one.send().message_id, 0, one.options["max_retries"], "default") for one in actors}
+    run()
+
+    assert seen == {place: expected[place.split(":")[0]] for place in seen}
+    assert set(seen) == {
+        "skipped: before", "skipped: skip", "skipped: outcome",
+        "fails: before", "fails: copied context", "fails: retry_when", "fails: after", "fails: outcome",
+        "waits: before", "waits: task", "waits: thread", "waits: after", "waits: outcome",
+    }  # fmt: skip
+
+
+def test_who_is_requeued_begins_to_count_anew(stub: StubBroker, declare: Any, run: Any) -> None:
+    seen: list[Any] = []
+
+    def fail() -> None:
+        seen.append((get_message_id(), get_retry_count()))
+        raise ValueError
+
+    sent = declare(fail, max_retries=1).send().message_id
+    run()
+    assert stub.requeue([sent]) == [sent]
+    run()
+
+    assert seen == [(sent, 0), (sent, 1)] * 2
 
 
 def test_each_attempt_knows_how_many_failed_before(declare: Any, run: Any) -> None:

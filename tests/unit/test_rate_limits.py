@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,12 +13,15 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from django_tasks_q import BrokerConnectionError, Message, Worker, actor, clock, rate_limits, set_broker
+from django_tasks_q import BrokerConnectionError, Message, Worker, actor, clock, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.brokers.redis import RedisBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.capabilities import Capabilities
-from django_tasks_q.context import Running, enter, leave
+from django_tasks_q.context import Running, context_of
 from django_tasks_q.keeper.mutexes import Mutexes
+from django_tasks_q.keeper.service import Service
+from django_tasks_q.keeper.services import ServiceThreads
 from django_tasks_q.rate_limits import ConcurrentRateLimiter, backend, get_rate_limiter_backend
 from django_tasks_q.rate_limits.backends import DatabaseBackend, StubBackend
 from django_tasks_q.rate_limits.mutex import Mutex, Owner
@@ -53,7 +56,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> StubBackend:
     """The only backend of this process, and the one of its settings."""
     monkeypatch.setattr(backend, "_backends", type(backend._backends)())
     store = StubBackend()
-    monkeypatch.setattr(backend, "_factory", lambda: store)
+    monkeypatch.setattr(get_rate_limiter_backend, "make", lambda: store)
     return store
 
 
@@ -98,12 +101,12 @@ def test_a_quarter_of_an_hour_is_the_lease_that_is_not_given(store: StubBackend)
 
 def test_a_lease_belongs_to_the_worker_and_the_message(store: StubBackend) -> None:
     limiter = ConcurrentRateLimiter(store, "key", limit=3)
-    token = enter(Running(Message("q", "work", message_id="m"), 0, None, None, "w"))
-    try:
+
+    def look() -> list[Any]:
         with limiter.acquire():
-            [held] = store.inspect()
-    finally:
-        leave(token)
+            return list(store.inspect())
+
+    [held] = context_of(Running(Message("q", "work", message_id="m"), 0, None, None, "w")).run(look)
     assert (held.holder.worker, held.holder.message_id) == ("w", "m")
 
 
@@ -248,7 +251,7 @@ def test_a_burial_while_the_store_is_away_is_not_forgotten(
 ) -> None:
     monkeypatch.setattr(backend, "_backends", type(backend._backends)())
     store = Unreachable()
-    monkeypatch.setattr(backend, "_factory", lambda: store)
+    monkeypatch.setattr(get_rate_limiter_backend, "make", lambda: store)
     service = Mutexes(board)
     store.acquire("key", Owner("dead", "m"), 1, 900_000)
     store.away = True
@@ -260,6 +263,89 @@ def test_a_burial_while_the_store_is_away_is_not_forgotten(
     store.away = False
     service.work()
     assert store.inspect() == []
+
+
+class Parking(StubBroker):
+    """Notes who is called; away for as long as it is told."""
+
+    away = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: list[str] = []
+
+    def unpark(self, key: str, number: int, queue_names: Sequence[str]) -> int:
+        if self.away:
+            raise BrokerConnectionError("away")
+        self.called.append(key)
+        return 1
+
+
+def test_who_is_parked_on_what_was_freed_is_called_even_if_the_broker_was_away(
+    store: StubBackend, board: Board, time: Clock
+) -> None:
+    broker = Parking()
+    service = Mutexes(board, broker)
+    keys = ["concurrency a", "concurrency b", "of an actor's own"]
+    for key in keys:
+        store.acquire(key, Owner("dead", "m"), 1, 900_000)
+    service.buried("dead")
+    service.run_if_due()
+    assert store.inspect() == [], "the leases do not wait for the broker"
+    time.pass_by(61)  # the grave is forgotten
+    service.run_if_due()
+    assert broker.called == []
+    broker.away = False
+    time.pass_by(1)
+    service.run_if_due()
+    assert broker.called == keys[:2]
+    time.pass_by(1)
+    service.run_if_due()
+    assert broker.called == keys[:2]
+
+
+def test_the_next_one_is_called_when_who_left_died_before_he_could(
+    store: StubBackend, board: Board, time: Clock
+) -> None:
+    broker = Parking()
+    broker.away = False
+    service = Mutexes(board, broker)
+    tokens = {key: store.acquire(key, SOMEBODY, 1, 900_000) or 0 for key in ("concurrency a", "concurrency b")}
+    store.acquire("concurrency c", Owner("another host's", "m"), 1, 900_000)
+    service.work()
+    store.release("concurrency a", tokens["concurrency a"])
+    store.force_release("concurrency c")
+    for _ in range(3):
+        time.pass_by(1)
+        service.work()
+    assert broker.called == ["concurrency a"]
+
+
+class Stuck(Service):
+    """Waits for a database that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+        self.began = threading.Event()
+
+    def work(self) -> None:
+        self.began.set()
+        self.over.wait(30)
+
+
+def test_leases_are_renewed_while_the_other_services_wait_for_their_database(store: StubBackend, board: Board) -> None:
+    stuck = Stuck()
+    threads = ServiceThreads([stuck, Mutexes(board)])
+    threads.start()
+    try:
+        assert stuck.began.wait(10)
+        token = store.acquire("key", SOMEBODY, 1, 3_000) or 0
+        until(lambda: store.inspect()[0].remaining < 2_000)
+        until(lambda: (store.remaining("key", token) or 0) > 2_000)
+    finally:
+        stuck.over.set()
+        threads.stop()
 
 
 def test_what_a_worker_that_is_gone_left_behind_is_freed_at_the_end_too(
@@ -296,7 +382,7 @@ def test_nothing_is_asked_while_nothing_runs(store: StubBackend, time: Clock, mo
     for _ in range(40):
         service.run_if_due()
         time.pass_by(0.5)
-    assert len(looks) == 4
+    assert len(looks) == 2
 
 
 def test_leases_are_looked_for_once_a_second_and_looked_after_twice(
@@ -403,15 +489,20 @@ def test_a_database_that_is_none_is_refused_when_the_backend_is_made() -> None:
 
 
 def test_without_settings_there_is_no_backend_to_get(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_factory", None)
+    monkeypatch.setattr(get_rate_limiter_backend, "make", None)
     with pytest.raises(RuntimeError, match="INSTALLED_APPS"):
         get_rate_limiter_backend()
 
 
-def test_what_is_not_there_is_not_pretended() -> None:
-    with pytest.raises(ImportError):
-        from django_tasks_q.rate_limits.backends import RedisBackend  # type: ignore[attr-defined] # noqa: F401
-    assert not hasattr(rate_limits, "BucketRateLimiter")
+def test_with_a_redis_broker_the_backend_is_the_same_redis_unless_the_settings_name_another(no_broker: None) -> None:
+    set_broker(RedisBroker(url="redis://:secret@somewhere:7/3", namespace="mine"))
+    found = get_rate_limiter_backend()
+    assert found.address == "redis://somewhere:7/3, dtq-limits"
+    assert get_rate_limiter_backend() is found
+    set_broker(RedisBroker(host="elsewhere"))
+    assert get_rate_limiter_backend().address != found.address
+    with override_settings(DJANGO_TASKS_Q={"RATE_LIMITS_URL": "redis+sentinel://one,two/service", "NAMESPACE": "app"}):
+        assert get_rate_limiter_backend().address == "redis+sentinel://one,two/service, app-limits"
 
 
 def test_leases_need_no_django() -> None:
@@ -423,4 +514,4 @@ with ConcurrentRateLimiter(StubBackend(), "key").acquire() as lease:
     assert not lease.lease_lost
 assert "django.db" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=200)

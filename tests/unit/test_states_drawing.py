@@ -43,10 +43,13 @@ def first_column(head: str) -> list[str]:
 
 
 def reasons() -> Iterator[str]:
-    """What is written in the package's calls of ``Dead``, and what ``outcomes._reason`` returns."""
+    """What is written in the package's calls of ``Dead``, as the reason of an event, and what ``outcomes._reason``
+    returns."""
     for path in Path(django_tasks_q.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Dead":
+            if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Dead") or (
+                isinstance(node, ast.keyword) and node.arg == "reason" and path.name == "changes.py"
+            ):
                 yield from texts(node)
             elif isinstance(node, ast.FunctionDef) and (path.name, node.name) == ("outcomes.py", "_reason"):
                 yield from (text for item in ast.walk(node) if isinstance(item, ast.Return) for text in texts(item))

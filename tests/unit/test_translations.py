@@ -16,12 +16,20 @@ from django.utils import translation
 from django.utils.functional import Promise
 
 import django_tasks_q
-from django_tasks_q.models import STATE_LABELS, QueuedMessage, QueueWorker, ServiceLease
+from django_tasks_q.models import (
+    STATE_LABELS,
+    QueuedMessage,
+    QueueWorker,
+    RateLimitAdmissions,
+    RateLimitArrival,
+    RateLimitGathering,
+    ServiceLease,
+)
 from django_tasks_q.states import State
 
 PACKAGE = Path(django_tasks_q.__file__).parent
 CATALOGUE = PACKAGE / "locale" / "de" / "LC_MESSAGES" / "django"
-OF_THE_ENGINE = (QueuedMessage, QueueWorker, ServiceLease)
+OF_THE_ENGINE = (QueuedMessage, QueueWorker, RateLimitAdmissions, RateLimitArrival, RateLimitGathering, ServiceLease)
 """Rows that nobody is shown."""
 
 GETTEXT = re.compile(r"^_$|^n?p?n?gettext(_lazy|_noop)?$")

@@ -178,4 +178,6 @@ def as_set(items: list[Kept]) -> set[Key]:
 
 def test_it_holds_what_a_dictionary_would(databases: Any, alias: str) -> None:
     machine = type("Machine", (Model,), {"alias": alias})
-    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40))
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=60 if alias == "default" else 20, stateful_step_count=40)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,8 @@ from ...deliveries import Casualty, Delivery, Held, Judge, Outgoing, QueueCounts
 from ...errors import BrokerError, DuplicateMessage, QueueNotFound
 from ...mirror import RecordWriter
 from ...models import Place
-from ...outcomes import HANDED_BACK
+from ...outcomes import HANDED_BACK, mark_of
+from ...results.backends.database import DatabaseBackend
 from ...sql import Database
 from .consumer import DatabaseConsumer
 from .queries import Queries
@@ -54,6 +55,8 @@ class DatabaseBroker(Broker):
         super().__init__(middleware)
         self.using = using
         self.database = Database(using)
+        self.consumers: set[DatabaseConsumer] = set()
+        """Those of this process that are not closed."""
 
     @property
     def address(self) -> str:
@@ -69,7 +72,15 @@ class DatabaseBroker(Broker):
 
     @cached_property
     def settler(self) -> Settler:
-        return Settler(self.database, self.queries, self.writer)
+        return Settler(self.database, self.queries, self.writer, self.carries_results)
+
+    def carries_results(self) -> bool:
+        """Where they are kept in this database: a message is done when its result is there, and not before."""
+        try:
+            backend = self.get_results_backend()
+        except RuntimeError:
+            return False
+        return isinstance(backend, DatabaseBackend) and backend.using == self.using
 
     # Sending
 
@@ -106,10 +117,14 @@ class DatabaseBroker(Broker):
                 raise QueueNotFound(f"No queue is called {queue_name!r}.")
         return DatabaseConsumer(self, worker)
 
-    def renew(self, worker_ids: Sequence[str]) -> None:
-        if worker_ids:
-            self.database.own()
-            self.database.count(self.queries.renew(len(worker_ids)), (self.lease, *worker_ids))
+    def renew(self, worker_ids: Sequence[str]) -> Collection[str]:
+        if not worker_ids:
+            return ()
+        self.database.own()
+        renewed = self.database.count(self.queries.renew(len(worker_ids)), (self.lease, *worker_ids))
+        if renewed == len(worker_ids):
+            return worker_ids
+        return [row[0] for row in self.database.rows(self.queries.registered(len(worker_ids)), worker_ids)]
 
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
         known = {(casualty.message_id, casualty.number): casualty for casualty in casualties}
@@ -247,6 +262,32 @@ class DatabaseBroker(Broker):
             self._note_discarded(rows)
         return len(rows)
 
+    unparks = True
+
+    def unpark(self, key: str, number: int, queue_names: Sequence[str]) -> int:
+        self.database.own()
+        unparked = 0
+        for queue_name in queue_names:
+            if unparked < number:
+                unparked += self._unpark(key, number - unparked, queue_name)
+        return unparked
+
+    def _unpark(self, key: str, number: int, queue_name: str) -> int:
+        with self.database.atomic(savepoint=False):
+            rows = self.queries.unpark.run(self.database, (mark_of(key), queue_name, min(number, MAX_BATCH)))
+            if rows:
+                now = clock.wall_ms()
+                self.writer.write([changes.promoted(row[0], now, *row[1:]) for row in rows])
+                self.notify()
+        if rows:
+            self._wake_here()
+        return len(rows)
+
+    def _wake_here(self) -> None:
+        """The workers of this process. The one that calls the next message itself hears nothing of its own writes."""
+        for consumer in tuple(self.consumers):
+            consumer.wake()
+
     def check_ready(self) -> None:
         with self.database.errors():
             self.database.rows(self.queries.has_suspects)
@@ -260,7 +301,7 @@ class DatabaseBroker(Broker):
 
 
 def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: int) -> None:
-    if stored == len(outgoing) or any(item.repeat for item in outgoing):
+    if stored == len(outgoing) or any(item.sent_since is not None for item in outgoing):
         return
     ids = ", ".join(item.message.message_id for item in outgoing[:3])
     raise DuplicateMessage(f"Still waiting, running or dead: {'one of ' if len(outgoing) > 1 else ''}{ids}")

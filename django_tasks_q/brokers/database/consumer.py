@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from ... import changes, clock
 from ...broker import MAX_BATCH, MAX_QUEUES_PER_EXCHANGE, Consumer
 from ...deliveries import Delivery, Exchange, Settlement, Started, WorkerInfo
 from ...errors import BrokerConnectionError
 from ...events import Event
-from ...fairness import quotas
-from ...outcomes import HANDED_BACK
+from ...fairness import quotas, without
+from ...logging import get_logger
+from ...outcomes import HANDED_BACK, ErrorInfo
+from ...results.result import not_stored
 from ...waker import Waker
 from .queries import delivery as as_delivery
 
 if TYPE_CHECKING:
     from .broker import DatabaseBroker
+
+logger = get_logger(__name__)
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at what is due and at the worker's own lease, when nothing asks for one sooner."""
@@ -45,6 +51,7 @@ class DatabaseConsumer(Consumer):
         self._database.own()
         self._database.count(self._queries.register, (worker.worker_id, broker.lease))
         self._wakeup = self._queries.wakeup(self._database, Waker(), self._has_news)
+        broker.consumers.add(self)
 
     def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
         was_in_doubt = self._is_in_doubt
@@ -84,6 +91,22 @@ class DatabaseConsumer(Consumer):
     def _settle_and_claim(
         self, settlements: Sequence[Settlement], room: int, started: Sequence[Started]
     ) -> tuple[frozenset[int], list[Delivery]]:
+        try:
+            return self._settle_in_one(settlements, room, started)
+        except BrokerConnectionError:
+            raise
+        except Exception as error:
+            if all(settlement.result is None for settlement in settlements):
+                raise
+            why = not_stored(ErrorInfo.of(error).message)
+            # Perhaps it is the results that the database does not take; how the messages ended stands without them.
+            logger.exception("%d messages cannot be settled with their results.", len(settlements))
+        bare = [s if s.result is None else replace(s, result=None, result_error=why) for s in settlements]
+        return self._settle_in_one(bare, room, started)
+
+    def _settle_in_one(
+        self, settlements: Sequence[Settlement], room: int, started: Sequence[Started]
+    ) -> tuple[frozenset[int], list[Delivery]]:
         with self._database.transaction():
             refused, events = self._broker.settler.settle(self._worker.worker_id, settlements)
             events += self._note_started(started)
@@ -116,7 +139,7 @@ class DatabaseConsumer(Consumer):
         return bool(names) and bool(self._database.rows(self._queries.has_work(len(names)), names)[0][0])
 
     def _weights(self) -> Any:
-        return self._worker.queues or dict.fromkeys(self._broker.queues, 1)
+        return without(self._worker.queues or dict.fromkeys(self._broker.queues, 1), self.left_out)
 
     def _has_news(self) -> bool:
         """Whether an exchange would find something, for who has room; said once, until he has looked."""
@@ -216,6 +239,7 @@ class DatabaseConsumer(Consumer):
             if give_back:
                 self._broker.bury(self._worker.worker_id, (), lambda delivery, casualty: HANDED_BACK)
         finally:
+            self._broker.consumers.discard(self)
             self._wakeup.close()
             self._wakeup.waker.close()
             self._database.close()

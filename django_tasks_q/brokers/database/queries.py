@@ -81,6 +81,13 @@ class Queries(ABC):
             f"place = 1 AND due_at <= {now_once} ORDER BY due_at LIMIT {m}",
             "place = 1",
         )
+        self.unpark = self._change(
+            f"UPDATE {QUEUE} SET place = 0, enqueued_at = {self.now}",
+            f"place = 1 AND dead_reason = {m} AND dead_reason <> '' AND queue_name = {m} "
+            f"ORDER BY priority, id LIMIT {m}",
+            "place = 1",
+        )
+        """What is parked. Parameters: the mark, the queue, how many at most."""
         self.start = (
             f"UPDATE {QUEUE} SET started_at = {m} WHERE id = {m} AND deliveries = {m} AND owner = {m} AND place = 2"
         )
@@ -118,6 +125,11 @@ class Queries(ABC):
         marks = ", ".join([self.mark] * workers)
         return f"UPDATE {WORKERS} SET expires_at = {self.now} + {self.mark} WHERE worker_id IN ({marks})"
 
+    def registered(self, workers: int) -> str:
+        """Which of these workers have a lease. Parameters: their ids."""
+        marks = ", ".join([self.mark] * workers)
+        return f"SELECT worker_id FROM {WORKERS} WHERE worker_id IN ({marks})"
+
     def requeue(self, messages: int) -> Change:
         """Dead letters to a new life. Parameters: their ids."""
         marks = ", ".join([self.mark] * messages)
@@ -140,9 +152,10 @@ class Queries(ABC):
         return f"SELECT {DELIVERY}, place, due_at, owner FROM {QUEUE} WHERE message_id IN ({marks})"
 
     def recorded(self, messages: int) -> str:
-        """Which of these messages have a record. Parameters: their ids."""
+        """The records of these messages: id, when it was created, when it ended or None. Parameters: their ids."""
         marks = ", ".join([self.mark] * messages)
-        return f"SELECT message_id FROM {RECORDS} WHERE message_id IN ({marks})"
+        created, finished = (self.words.epoch_ms.format(column) for column in ("created_at", "finished_at"))
+        return f"SELECT message_id, {created}, {finished} FROM {RECORDS} WHERE message_id IN ({marks})"
 
     def settled(self, messages: int) -> str:
         """What the records say of these messages: id, life, state, deliveries, worker. Parameters: their ids."""

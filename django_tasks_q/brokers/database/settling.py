@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ... import changes, clock
@@ -10,18 +10,26 @@ from ...deliveries import Outgoing, Settlement
 from ...events import Event
 from ...mirror import RecordWriter
 from ...models import Place
-from ...outcomes import Dead, Done, Parked, Requeue, Retry, Revoked, Skipped
+from ...outcomes import Dead, Done, Outcome, Parked, Requeue, Retry, Revoked, Skipped
+from ...results.backends.rows import ResultRows
 from ...sql import Database
 from .queries import Queries
+
+MOST_APART = 5_000
+"""Milliseconds that the clocks of two hosts, or of a host and the database, may be apart."""
 
 
 class Settler:
     """Carries settlements out, in the caller's transaction, together with what they cause and with their records."""
 
-    def __init__(self, database: Database, queries: Queries, writer: RecordWriter) -> None:
+    def __init__(
+        self, database: Database, queries: Queries, writer: RecordWriter, carries_results: Callable[[], bool]
+    ) -> None:
         self._database = database
         self._queries = queries
         self._writer = writer
+        self._carries_results = carries_results
+        self._results = ResultRows(database)
 
     def settle(
         self, worker_id: str, settlements: Sequence[Settlement], names: Mapping[int, str] | None = None
@@ -45,6 +53,9 @@ class Settler:
         caused = [item for s in accepted for item in s.then]
         if caused:
             self.store(caused)
+        results = [s.result for s in accepted if s.result is not None]
+        if results and self._carries_results():
+            self._results.store(results)
         return frozenset(s.delivery.handle for s in settlements if s.delivery.handle not in done), events
 
     def late(self, worker_id: str, refused: Sequence[Settlement]) -> list[Event]:
@@ -72,18 +83,30 @@ class Settler:
         return self._queries.store(self._database, born, self._writer.recording)
 
     def _without_known_repeats(self, outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
-        """What may have been sent before and has a record was: it must not begin a second life."""
-        repeats = [item.message.message_id for item in outgoing if item.repeat]
+        """What may have been sent before and has a record of that time was: it must not begin a second life."""
+        repeats = [item.message.message_id for item in outgoing if item.sent_since is not None]
         if not repeats:
             return outgoing
-        known = {row[0] for row in self._database.rows(self._queries.recorded(len(repeats)), repeats)}
-        return [item for item in outgoing if not (item.repeat and item.message.message_id in known)]
+        known = {row[0]: row[1:] for row in self._database.rows(self._queries.recorded(len(repeats)), repeats)}
+        return [item for item in outgoing if not _was_sent(item, known.get(item.message.message_id))]
 
     def _now(self, outgoing: Iterable[Outgoing]) -> int:
         """The time that delays count from: the database's. At once needs no time, so it needs no question either."""
         if self._queries.is_here or all(item.delay is None and item.eta is None for item in outgoing):
             return clock.wall_ms()
         return int(self._database.rows(self._queries.select_now)[0][0])
+
+
+def _was_sent(item: Outgoing, known: tuple[int | None, int | None] | None) -> bool:
+    """Whether what is known, when it was created and when it ended, is this message and not an earlier one of its id.
+
+    Times of ends are by the clock of whichever host ran it, so they alone would not tell.
+    """
+    if item.sent_since is None or known is None:
+        return False
+    created_at, ended_at = known
+    is_younger = ended_at is None or ended_at >= item.sent_since - MOST_APART
+    return is_younger and created_at in (None, item.message.message_timestamp)
 
 
 def moved(settlement: Settlement) -> tuple[Any, ...]:
@@ -94,12 +117,19 @@ def moved(settlement: Settlement) -> tuple[Any, ...]:
         outcome.delay if isinstance(outcome, Retry | Parked) else 0,
         changes.retries_after(settlement),
         changes.lost_after(delivery, outcome),
-        outcome.reason if isinstance(outcome, Dead) else "",
+        _reason(outcome),
         isinstance(outcome, Dead),
         settlement.payload,
         delivery.handle,
         delivery.number,
     )
+
+
+def _reason(outcome: Outcome) -> str:
+    """Why a message stands where it does: what it died of, or the mark of what it is parked on."""
+    if isinstance(outcome, Dead):
+        return outcome.reason
+    return outcome.mark if isinstance(outcome, Parked) else ""
 
 
 def _place(settlement: Settlement) -> Place:

@@ -1,68 +1,32 @@
-"""The RabbitMQ broker: sending, burying, looking."""
+"""The RabbitMQ broker: sending, consuming, burying."""
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Iterable, Sequence
-from copy import copy
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pika.connection import Parameters
 
 from ... import changes, clock
-from ...actor import Actor
-from ...broker import MAX_BATCH, Broker, refuse_one_id
+from ...broker import MAX_BATCH
 from ...capabilities import Capabilities, Capability
-from ...deliveries import Casualty, Delivery, Held, Judge, Outgoing, QueueCounts, WorkerInfo
-from ...errors import (
-    BrokerConnectionError,
-    BrokerError,
-    ConnectionFailed,
-    PartialSendError,
-    QueueNotFound,
-)
-from ...events import Event
-from ...waiting_room import Kept, Waiting, get_waiting_room
-from . import headers, heartbeats, notes, topology
-from .connection import Connection
+from ...deliveries import Casualty, Judge, Outgoing, WorkerInfo
+from ...errors import BrokerConnectionError, BrokerError, PartialSendError, QueueNotFound
+from ...outbox import is_safe
+from ...waiting_room import get_waiting_room
+from . import notes
 from .consumer import RabbitmqConsumer
-from .journal import RabbitmqJournal
-from .parameters import address, make_parameters
+from .operating import Operating
+from .parameters import Given, make_parameters
 from .parcel import Item
-from .publisher import Publisher
-from .reader import Reader
-from .settling import Dispatch
-from .waiting import Passage, discarded, require_room
+from .topology import QueueType, Topology
+from .waiting import require_room
 
 if TYPE_CHECKING:
     from ...middleware import Middleware
 
 
-class _Lines:
-    """The connections of one process; none crosses a fork."""
-
-    def __init__(self, broker: RabbitmqBroker) -> None:
-        self.pid = os.getpid()
-        self.publisher = Publisher(broker)
-        self.reader = Reader(broker)
-        self.journal = RabbitmqJournal(broker, self.reader)
-        self.consumers: WeakSet[RabbitmqConsumer] = WeakSet()
-
-    def forget(self) -> None:
-        self.publisher.forget()
-        self.reader.forget()
-
-    def close(self) -> None:
-        self.journal.close()
-        self.publisher.close()
-        self.reader.close()
-
-
-class RabbitmqBroker(Broker):
+class RabbitmqBroker(Operating):
     """Keeps messages in durable queues of RabbitMQ. Every send is routed and confirmed, or an error.
 
     What must wait (delays, retries, parked messages, dead letters) waits in the project's database.
@@ -72,7 +36,8 @@ class RabbitmqBroker(Broker):
         middleware: the stack; None for the default one.
         max_priority: how many priority levels each queue gets; None: 10 where an actor has a priority, else none.
         confirm_delivery: kept for Dramatiq's users; messages are always confirmed.
-        parameters: of pika, instead of the URL; heartbeat and blocked_connection_timeout are this broker's business.
+        parameters: of pika, or dicts of what makes them, instead of the URL; several are several nodes. Heartbeat and
+            blocked_connection_timeout are this broker's business.
         namespace: begins the names of all queues.
         queue_type: ``classic``, or ``quorum`` for queues that are replicated.
         delivery_timeout: RabbitMQ's ``consumer_timeout``, in milliseconds; None when it has none.
@@ -104,127 +69,19 @@ class RabbitmqBroker(Broker):
         middleware: Iterable[Middleware] | None = None,
         max_priority: int | None = None,
         confirm_delivery: bool = True,
-        parameters: Parameters | Iterable[Parameters] | None = None,
+        parameters: Given | Iterable[Given] | None = None,
         namespace: str = "dtq",
-        queue_type: topology.QueueType = "classic",
+        queue_type: QueueType = "classic",
         delivery_timeout: int | None = 1_800_000,
         **pika_parameters: Any,
     ) -> None:
         _check_options(max_priority, queue_type, delivery_timeout)
         if queue_type == "quorum":
             self.capabilities = _QUORUM_CAPABILITIES
-        self._addresses = make_parameters(url, parameters, pika_parameters)
-        self.topology = topology.Topology(namespace, queue_type, max_priority)
-        self._levels: dict[str, int] = {}
-        self._lines_lock = Lock()
-        self._lines: _Lines | None = None
         self._has_warned = False
-        super().__init__(middleware)
+        addresses = make_parameters(url, parameters, pika_parameters)
+        super().__init__(addresses, middleware, Topology(namespace, queue_type, max_priority))
         self.delivery_timeout = delivery_timeout
-        self.dispatch = Dispatch(self)
-        self.passage = Passage(self)
-
-    @property
-    def address(self) -> str:
-        return address(self._addresses)
-
-    # Connections
-
-    @property
-    def _mine(self) -> _Lines:
-        """The connections of this process."""
-        lines = self._lines
-        if lines is None or lines.pid != os.getpid():
-            lines = self._open_lines()
-        return lines
-
-    def _open_lines(self) -> _Lines:
-        if self._lines is not None and self._lines.pid != os.getpid():
-            self._lines_lock = Lock()  # a thread of the parent may have held it at the fork
-            self._lines.forget()
-            self._lines = None
-        with self._lines_lock:
-            if self._lines is None:
-                self._lines = _Lines(self)
-            return self._lines
-
-    @property
-    def publisher(self) -> Publisher:
-        return self._mine.publisher
-
-    @property
-    def reader(self) -> Reader:
-        return self._mine.reader
-
-    @property
-    def journal(self) -> RabbitmqJournal:
-        return self._mine.journal
-
-    def connect(self, purpose: str, *, holds: bool = False) -> Connection:
-        """A new connection to one of the nodes, within ``send_timeout``. Raises ConnectionFailed.
-
-        ``holds``: messages, which others must have within a lease when this process is cut off.
-        """
-        seconds = self.send_timeout / 1000 / len(self._addresses)
-        error = ConnectionFailed()
-        for parameters in random.sample(self._addresses, len(self._addresses)):
-            if holds:
-                parameters = self._with_heartbeat(parameters)
-            try:
-                return Connection(parameters, seconds, f"{self.topology.namespace} {purpose}, process {os.getpid()}")
-            except ConnectionFailed as failure:
-                error = failure
-        raise error
-
-    def _with_heartbeat(self, parameters: Parameters) -> Parameters:
-        beating = copy(parameters)
-        beating.heartbeat = heartbeats.seconds(self.lease, alone=parameters.ssl_options is not None)
-        return beating
-
-    def register(self, consumer: RabbitmqConsumer) -> None:
-        """Count what this consumer holds."""
-        self._mine.consumers.add(consumer)
-
-    def unregister(self, consumer: RabbitmqConsumer) -> None:
-        self._mine.consumers.discard(consumer)
-
-    # Queues
-
-    def _open_queue(self, queue_name: str) -> Any:
-        self.topology.check_name(queue_name)
-        return None
-
-    def declare_actor(self, actor: Actor[Any, Any]) -> None:
-        super().declare_actor(actor)
-        self._levels.clear()
-
-    def levels(self, queue_name: str) -> int:
-        """How many priority levels a queue has; 0: none."""
-        if queue_name not in self._levels:
-            self._levels[queue_name] = self.topology.levels(self, queue_name)
-        return self._levels[queue_name]
-
-    def declare_target(self, connection: Connection, name: str, queue_name: str | None) -> None:
-        """Make sure that a queue of RabbitMQ's is there, once for each connection.
-
-        ``queue_name`` is ours when it carries work. Raises QueueMismatch when it is there with other arguments.
-        """
-        if name in connection.declared:
-            return
-        if queue_name is not None:
-            self.declare_target(connection, self.topology.dead_lettered, None)
-            arguments = self.topology.arguments(connection, self.levels(queue_name))
-        elif self.topology.is_for_notes(name):
-            arguments = self.topology.short_lived()
-        else:
-            arguments = self.topology.plain(connection)
-        topology.declare(connection, name, arguments)
-        connection.declared.add(name)
-
-    def declare_journal(self, connection: Connection) -> int:
-        """Make sure that there is a journal; how many messages it holds. Raises QueueMismatch when it is another."""
-        arguments = self.topology.budgeted(connection, self.journal_max_bytes)
-        return topology.declare(connection, self.topology.journal, arguments)
 
     # Sending
 
@@ -234,7 +91,8 @@ class RabbitmqBroker(Broker):
         if any(changes.due_at(item, now) is not None for item in outgoing):
             require_room()
         items = [self.dispatch.outgoing(item, now) for item in outgoing]
-        error = self.publisher.deliver(items, [changes.created(item, now) for item in outgoing])
+        births = [changes.created(item, now) for item in outgoing]
+        error = self.publisher.deliver(items, births, is_safe=is_safe())
         if not all(item.is_confirmed for item in items):
             raise _unsent(outgoing, items, error)
 
@@ -277,9 +135,16 @@ class RabbitmqBroker(Broker):
             )
         return RabbitmqConsumer(self, worker)
 
+    def register(self, consumer: RabbitmqConsumer) -> None:
+        """Count what this consumer holds."""
+        self.lines.get().consumers.add(consumer)
+
+    def unregister(self, consumer: RabbitmqConsumer) -> None:
+        self.lines.get().consumers.discard(consumer)
+
     def renew(self, worker_ids: Sequence[str]) -> None:
         """A worker's connection is its lease, and its pulse renews it; here the keeper shows that it lives itself."""
-        self._mine.reader.breathe()
+        self.lines.get().reader.breathe()
 
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
         """Leave a note for each message that was running. RabbitMQ has given back everything when the worker died.
@@ -294,139 +159,11 @@ class RabbitmqBroker(Broker):
 
     def rescue(self, judge: Judge) -> list[str]:
         """Nobody is to be rescued: RabbitMQ itself gives back what a lost connection held."""
-        self._mine.journal.release_if_idle()
+        self.lines.get().journal.release_if_idle()
         return []
 
     def has_suspects(self) -> bool:
         return bool(self.reader.ready(self.topology.suspects))
-
-    # What waits in rows
-
-    @property
-    def waits_in_rows(self) -> bool:
-        return True
-
-    def take_in(self, limit: int) -> int:
-        return self.passage.take_in(limit)
-
-    def release_due(self, limit: int) -> int:
-        return self.passage.release_due(limit)
-
-    def _catch_up(self) -> None:
-        """What is on its way to the rows should be found there by who asks."""
-        if get_waiting_room() is not None:
-            self.take_in(MAX_BATCH)
-
-    # Looking and operating
-
-    def counts(self) -> list[QueueCounts]:
-        self._catch_up()
-        room = get_waiting_room()
-        waiting = {} if room is None else room.counts()
-        held = [consumer.counts() for consumer in list(self._mine.consumers)]
-        return [self._count(name, waiting.get(name, Waiting()), held) for name in sorted({*self.queues, *waiting})]
-
-    def _count(self, queue_name: str, waiting: Waiting, held: Sequence[Any]) -> QueueCounts:
-        here = [counts.get(queue_name, (0, 0)) for counts in held]
-        ready = self.reader.ready(self.topology.work(queue_name)) or 0
-        return QueueCounts(
-            queue_name,
-            ready + sum(arrived for arrived, _ in here),
-            sum(running for _, running in here),
-            waiting.delayed,
-            waiting.dead,
-        )
-
-    def peek(
-        self, queue_name: str, state: Literal["ready", "delayed", "in_flight", "dead"] = "ready", limit: int = 100
-    ) -> list[Delivery]:
-        """Look at what waits in rows; RabbitMQ cannot show what it holds without giving it out."""
-        room = get_waiting_room()
-        if room is None or (state != "delayed" and state != "dead"):
-            return []
-        self._catch_up()
-        return [headers.kept_delivery(item) for item in room.peek(queue_name, state, limit)]
-
-    def look_up(self, message_ids: Sequence[str]) -> dict[str, Held]:
-        refuse_one_id(message_ids)
-        room = get_waiting_room()
-        if room is None:
-            return {}
-        self._catch_up()
-        return {item.message_id: headers.kept_held(item) for item in room.look_up(message_ids)}
-
-    def requeue(self, message_ids: Sequence[str]) -> list[str]:
-        refuse_one_id(message_ids)
-        self._catch_up()
-        now = clock.wall_ms()
-        requeued: list[str] = []
-        for start in range(0, len(message_ids), MAX_BATCH):
-            revived = require_room().revive(message_ids[start : start + MAX_BATCH])
-            self.passage.send(
-                revived, lambda item: changes.requeued(item.message_id, now, item.life, item.number, item.record)
-            )
-            requeued += [item.message_id for item in revived]
-        return requeued
-
-    def discard(self, message_ids: Sequence[str]) -> list[str]:
-        """Drop messages that wait in rows; what is ready at RabbitMQ cannot be picked out."""
-        refuse_one_id(message_ids)
-        room = get_waiting_room()
-        if room is None:
-            return []
-        self._catch_up()
-        found: list[str] = []
-        for start in range(0, len(message_ids), MAX_BATCH):
-            found += self._note_discarded(room.discard(message_ids[start : start + MAX_BATCH]))
-        return found
-
-    def _note_discarded(self, items: Sequence[Kept]) -> list[str]:
-        now = clock.wall_ms()
-        self._tell([discarded(item, now) for item in items])
-        return [item.message_id for item in items]
-
-    def _tell(self, events: Sequence[Event]) -> None:
-        """Put events into the journal. What they tell of has happened, so that nobody fails for it."""
-        if events:
-            self.publisher.deliver([], events, patient=False)
-
-    def _replace(self, message_id: str, outgoing: Outgoing) -> bool:
-        self._catch_up()
-        now = clock.wall_ms()
-        envelope = headers.sent(outgoing, now)
-        due = changes.due_at(outgoing, now)
-        item = headers.kept(envelope, "delay", due, now)
-        letter = require_room().replace(message_id, item)
-        if letter is None:
-            return False
-        self._tell([discarded(letter, now)])
-        if due is None:
-            self.passage.send([item], lambda _: changes.created(outgoing, now))
-        else:
-            self._tell([changes.created(outgoing, now)])
-        return True
-
-    def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
-        room = get_waiting_room()
-        return 0 if room is None else len(self._note_discarded(room.expire(ttl, limit)))
-
-    def flush(self, queue_name: str) -> None:
-        if queue_name not in self.queues:
-            raise QueueNotFound(f"No queue is called {queue_name!r}.")
-        self._catch_up()
-        room = get_waiting_room()
-        while room is not None and (items := room.empty(queue_name, MAX_BATCH)):
-            self._note_discarded(items)
-        left = self.reader.ready(self.topology.work(queue_name)) or 0
-        while left > 0:
-            left -= self._flush_ready(queue_name) or left
-
-    def _flush_ready(self, queue_name: str) -> int:
-        with self.reader.taking(self.topology.work(queue_name), MAX_BATCH) as taken:
-            now = clock.wall_ms()
-            found = [headers.open_envelope(one.properties, one.body, queue_name) for one in taken]
-        self._tell([changes.discarded(e.message_id, now, e.life, e.retries, e.number, e.lost, e.record) for e in found])
-        return len(found)
 
     # Readiness
 
@@ -437,9 +174,7 @@ class RabbitmqBroker(Broker):
             self.declare_target(connection, self.topology.waiting, None)
 
     def close(self) -> None:
-        lines = self._lines
-        if lines is not None and lines.pid == os.getpid():
-            lines.close()
+        self.lines.close()
 
 
 _QUORUM_CAPABILITIES = msgspec.structs.replace(

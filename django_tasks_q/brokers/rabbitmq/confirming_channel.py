@@ -14,8 +14,7 @@ from .parcel import Item
 class ConfirmingChannel:
     """Publishes to queues by name, through the default exchange, and keeps book of what was confirmed.
 
-    Everything is mandatory, so that a message to a missing queue comes back instead of being confirmed and lost; only
-    what the journal gets is not: nothing waits for it.
+    Everything is mandatory, so that a message to a missing queue comes back instead of being confirmed and lost.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -24,7 +23,7 @@ class ConfirmingChannel:
         connection.ask(self._channel.confirm_delivery, self._on_answer)
         self._channel.add_on_return_callback(self._on_return)
         self._published = 0
-        self._unconfirmed: dict[int, Item | None] = {}
+        self._unconfirmed: dict[int, Item] = {}
         self._returned: list[Item] = []
         self.has_answered = False
         """Whether RabbitMQ has confirmed anything since this was last set to False."""
@@ -44,21 +43,10 @@ class ConfirmingChannel:
 
     def publish(self, item: Item) -> None:
         item.is_returned = False
-        self._note(item)
-        self._publish(item.routing_key, item.body, item.properties, mandatory=True)
-
-    def publish_aside(self, routing_key: str, body: bytes, properties: Any) -> None:
-        """Publish something that nobody waits for."""
-        self._note(None)
-        self._publish(routing_key, body, properties, mandatory=False)
-
-    def _note(self, item: Item | None) -> None:
         self._published += 1
         self._unconfirmed[self._published] = item
-
-    def _publish(self, routing_key: str, body: bytes, properties: Any, *, mandatory: bool) -> None:
         try:
-            self._channel.basic_publish("", routing_key, body, properties, mandatory=mandatory)
+            self._channel.basic_publish("", item.routing_key, item.body, item.properties, mandatory=True)
         except exceptions.AMQPError as error:
             raise ConnectionClosed(f"RabbitMQ closed the channel: {error}") from error
 
@@ -67,8 +55,8 @@ class ConfirmingChannel:
         return not self._unconfirmed or not self.is_open
 
     def owes_an_item(self) -> bool:
-        """Whether an item was published of which nobody knows."""
-        return any(item is not None and not item.is_resolved for item in self._unconfirmed.values())
+        """Whether an item was published of which nobody knows, and whose sender waits."""
+        return any(item.is_awaited and not item.is_resolved for item in self._unconfirmed.values())
 
     def take_returned(self) -> list[Item]:
         """What came back since the last call."""
@@ -100,7 +88,7 @@ class ConfirmingChannel:
     def _on_return(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """A message comes back before it is confirmed, and messages come back in the order they were published."""
         for item in self._unconfirmed.values():
-            if item is None or item.is_returned or item.routing_key != method.routing_key:
+            if item.is_returned or item.routing_key != method.routing_key:
                 continue
             if item.properties.message_id == properties.message_id:
                 item.is_returned = True

@@ -18,6 +18,7 @@ from ...waker import Waker
 from .connection import ChannelClosed
 from .holding import Held
 from .intake import Found, Intake
+from .overdue import Overdue
 from .settling import goes_back, told
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class RabbitmqConsumer(Consumer):
         self._taken_away: set[Any] = set()
         self._verdicts: list[Verdict] = []
         self._unsaid: list[Event] = []
+        self._overdue = Overdue(broker, worker.worker_id)
         try:
             self._intake = Intake(broker, worker, self._waker)
         except BaseException:
@@ -77,6 +79,7 @@ class RabbitmqConsumer(Consumer):
 
     def _exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started]) -> Exchange:
         self._judge_found()
+        self._intake.look_who_is_full(self.left_out)
         held = {s.delivery.handle: self._intake.held(s.delivery.handle) for s in settlements}
         refused = frozenset(handle for handle, found in held.items() if found is None)
         mine = [Verdict(s, self._worker.worker_id) for s in settlements if s.delivery.handle not in refused]
@@ -92,7 +95,9 @@ class RabbitmqConsumer(Consumer):
         if room <= 0:
             return []
         self._intake.has_news = False
-        return self._intake.holding.hand_out(room, self._intake.weights)
+        deliveries = self._intake.holding.hand_out(room, self._intake.weights, self.left_out)
+        self._intake.extend(room - len(deliveries))
+        return deliveries
 
     def _settle(self, verdicts: Sequence[Verdict], events: list[Event]) -> set[Any]:
         """Publish, then acknowledge what may be; the handles of the others."""
@@ -103,11 +108,14 @@ class RabbitmqConsumer(Consumer):
             if found is None:
                 continue  # handed over twice in one exchange
             held.append((settlement, found))
-            events += told(settlement, worker_id, now, kind)
+            if found.items is None:  # once handed to the publisher events stay there until RabbitMQ has them
+                events += told(settlement, worker_id, now, kind)
             self._prepare(settlement, found, now)
         items = [item for _, found in held for item in found.items or () if not item.is_confirmed]
         if items or events:
             self._broker.publisher.deliver(items, events, PUBLISH_PATIENCE, patient=False)
+        else:
+            self._broker.publisher.catch_up()
         return self._acknowledge(held)
 
     def _prepare(self, settlement: Settlement, found: Held, now: int) -> None:
@@ -128,6 +136,7 @@ class RabbitmqConsumer(Consumer):
                 back.append(found)
             else:
                 done.append(found)
+        self._overdue.forget(found.handle for found in (*done, *back))
         if done or back:
             self._intake.acknowledge(done, back)
             self._intake.flush()
@@ -135,6 +144,7 @@ class RabbitmqConsumer(Consumer):
 
     def _running(self, started: Sequence[Started]) -> list[Event]:
         mine = [report for report in started if self._intake.held(report.delivery.handle) is not None]
+        self._overdue.note(mine)
         return [changes.started(report, self._worker.worker_id) for report in mine]
 
     def _late(self, settlements: Sequence[Settlement], refused: frozenset[Any]) -> list[Event]:
@@ -186,6 +196,7 @@ class RabbitmqConsumer(Consumer):
         for held in self._intake.holding.handed_out:
             self._taken_away.add(held.handle)
         self._verdicts = []
+        self._overdue.blame(self._intake.closing_reason)
         self._intake.drop()
 
     def counts(self) -> Any:
@@ -203,6 +214,7 @@ class RabbitmqConsumer(Consumer):
 
     def _has_reason_to_return(self, deadline: float) -> bool:
         if not self._intake.is_open:
+            self._overdue.blame(self._intake.closing_reason)
             self._waker.sleep(min(_DOUBT_PAUSE, max(0.0, deadline - clock.monotonic())))
             return True
         return self._intake.has_news or clock.monotonic() >= deadline

@@ -23,6 +23,7 @@ _PERSISTENT = 2
 _LONGEST_PROPERTY = 255
 """Bytes. Whoever has a longer id is known by the one in its payload."""
 
+_RETURNS = "x-delivery-count"
 _QUEUE, _KIND, _DUE_AT, _PRIORITY = "x-dtq-queue", "x-dtq-kind", "x-dtq-due-at", "x-dtq-priority"
 _LIFE, _NUMBER, _RETRIES, _LOST = "x-dtq-life", "x-dtq-number", "x-dtq-retries", "x-dtq-lost"
 _ENQUEUED_AT, _SINCE, _REASON, _UNRECORDED = "x-dtq-enqueued-at", "x-dtq-since", "x-dtq-reason", "x-dtq-unrecorded"
@@ -93,6 +94,8 @@ def suspect_properties(envelope: Envelope) -> BasicProperties:
 def open_envelope(properties: BasicProperties, body: bytes, queue_name: str) -> Envelope:
     """A message as it came out of a queue, whoever put it there."""
     headers = properties.headers or {}
+    if len(headers) == 1 and _ENQUEUED_AT in headers:  # nothing about it is unusual
+        return Envelope(_message_id(properties, body), queue_name, body, enqueued_at=_number(headers, _ENQUEUED_AT))
     return Envelope(
         _message_id(properties, body),
         _text(headers, _QUEUE) or queue_name,
@@ -105,6 +108,11 @@ def open_envelope(properties: BasicProperties, body: bytes, queue_name: str) -> 
         _number(headers, _ENQUEUED_AT),
         headers.get(_UNRECORDED) is not True,
     )
+
+
+def returns(properties: BasicProperties) -> int:
+    """How often a message was given back, as far as quorum queues count; elsewhere 0."""
+    return _number(properties.headers or {}, _RETURNS)
 
 
 def open_kept(properties: BasicProperties, body: bytes, now: int) -> Kept:
@@ -136,6 +144,7 @@ def sent(outgoing: Outgoing, now: int) -> Envelope:
         message.queue_name,
         outgoing.payload,
         outgoing.priority,
+        outgoing.life,
         enqueued_at=now,
         record=outgoing.record,
     )
@@ -199,8 +208,9 @@ def kept_after(settlement: Settlement, priority: int, now: int) -> Kept:
     outcome, envelope = settlement.outcome, after(settlement, priority)
     if isinstance(outcome, Dead):
         return kept(envelope, "dead", None, now, outcome.reason)
-    kind: WaitingKind = "parked" if isinstance(outcome, Parked) else "retry"
-    return kept(envelope, kind, now + getattr(outcome, "delay", 0), now)
+    if isinstance(outcome, Parked):
+        return kept(envelope, "parked", now + outcome.delay, now, outcome.mark)
+    return kept(envelope, "retry", now + getattr(outcome, "delay", 0), now)
 
 
 def promoted(item: Kept, now: int) -> Envelope:

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING, Any
+
+from pika import spec
 
 from ... import clock
 from ...deliveries import WorkerInfo
 from ...errors import BrokerError, ConnectionClosed
 from ...waker import Waker
 from . import headers
-from .connection import ChannelClosed
+from .connection import ChannelClosed, closed_reason
 from .holding import Held, Holding
 from .notes import NoteOfLoss, Search
+from .reach import Reach, shares
 
 if TYPE_CHECKING:
     from .broker import RabbitmqBroker
 
 AHEAD = 16
-"""Messages to hold beyond what the threads run."""
+"""Messages to hold beyond what the threads run, however slow they are."""
 
 LEAST_AHEAD = 4
 """Messages that each queue may send ahead, however many queues there are."""
 
+STALE = 0.2
+"""Seconds that a message may wait behind others here before what is more than the least goes back to the queue."""
+
 GRACE = 0.3
 """Seconds that a message which was given out before waits, so that a note about its loss can be there in time."""
+
+MOST_RETURNS = 2
+"""What a quorum queue got back so often is not put back again for having been sent too far ahead. It counts each time,
+and a policy (``delivery-limit``) may take what was given back too often out of the queue, though it never ran."""
 
 _generations = count(1)
 
@@ -46,7 +56,7 @@ class Found:
 
 
 class Intake:
-    """One connection and one channel, with a consumer for each queue. The end of either is the end of the intake.
+    """One connection and one channel, with consumers for each queue. The end of either is the end of the intake.
 
     Parameters:
         waker: woken when something arrives.
@@ -65,8 +75,11 @@ class Intake:
         self.found: list[Found] = []
         self.has_news = False
         self._suspended: deque[tuple[float, Held]] = deque()
-        self._familiar: dict[str, int] = {}
-        self._consumed: dict[str, str] = {}
+        self._familiar: dict[str, tuple[int, float]] = {}
+        self._reaches: dict[str, Reach] = {}
+        self._full: list[Reach] = []
+        self._further = count(1)
+        self._drawn_in: dict[str, str] = {}
         self._searches = 0
         self._began_at = clock.monotonic()
         self._connection = broker.connect(f"worker {worker.worker_id}", holds=True)
@@ -74,6 +87,7 @@ class Intake:
             self._connection.start_pulse()
             self._channel = self._connection.open_channel()
             self._channel.add_on_cancel_callback(self._on_cancel)
+            self._channel.add_callback(self._on_cancelled, [spec.Basic.CancelOk], one_shot=False)
             self.consume()
         except ChannelClosed as error:
             self._connection.abort()
@@ -95,52 +109,123 @@ class Intake:
     def consume(self) -> None:
         """Consume from every queue of the worker that is not consumed from yet."""
         weights = self.weights
-        if len(weights) == len(self._consumed):
+        if len(weights) == len(self._reaches):
             return
         total = sum(weights.values())
         for line, weight in weights.items():
-            if line not in self._consumed:
+            if line not in self._reaches:
                 ahead = ceil((self._worker.threads + AHEAD) * weight / total)
                 self._consume(line, max(LEAST_AHEAD, ahead))
 
-    def _consume(self, line: str, ahead: int) -> None:
-        topology = self._broker.topology
-        name = topology.suspects if line == SUSPECTS else topology.work(line)
+    def _consume(self, line: str, least: int) -> None:
+        name = self._name_of(line)
         self._broker.declare_target(self._connection, name, None if line == SUSPECTS else line)
-        self._connection.ask(self._channel.basic_qos, prefetch_count=ahead)
+        self._connection.ask(self._channel.basic_qos, prefetch_count=least)
         tag = f"{self._worker.worker_id} {self.generation} {line}"
-        self._consumed[line] = tag
+        self._reaches[line] = Reach(line, tag, least)
 
         def arrive(channel: Any, method: Any, properties: Any, body: bytes) -> None:
             self._arrive(line, method, properties, body)
 
         self._connection.ask(self._channel.basic_consume, name, arrive, consumer_tag=tag)
 
+    def _name_of(self, line: str) -> str:
+        topology = self._broker.topology
+        return topology.suspects if line == SUSPECTS else topology.work(line)
+
     def _on_cancel(self, frame: Any) -> None:
         """RabbitMQ stopped a consumer because its queue is gone; the next exchange makes and consumes it anew."""
         tag = frame.method.consumer_tag
-        self._consumed = {line: known for line, known in self._consumed.items() if known != tag}
+        for reach in self._reaches.values():
+            reach.further.pop(tag, None)
+        self._reaches = {line: reach for line, reach in self._reaches.items() if reach.tag != tag}
+        self._full = [reach for reach in self._full if reach.tag != tag]
         self._connection.declared.clear()
         self.has_news = True
 
+    # More, and less again
+
+    def look_who_is_full(self, left_out: Collection[str]) -> None:
+        """Note which queues have sent as much as they may: only more of these could bring more that is wanted."""
+        asked = (reach for reach in self._reaches.values() if reach.line not in left_out)
+        self._full = [reach for reach in asked if self.holding.number(reach.line) >= reach.total]
+
+    def extend(self, shortage: int) -> None:
+        """The threads would take so many more at once; have more of the queues that were full sent ahead."""
+        found = shares(self._full, shortage) if shortage > 0 else []
+        for reach, more in found:
+            self._extend(reach, more)
+        self._full = []
+        if found:
+            self._connection.breathe()
+
+    def _extend(self, reach: Reach, more: int) -> None:
+        """One more consumer of a queue. Nobody waits for the answer."""
+        line, tag = reach.line, f"{reach.tag} +{next(self._further)}"
+        reach.further[tag] = more
+
+        def arrive(channel: Any, method: Any, properties: Any, body: bytes) -> None:
+            self._arrive(line, method, properties, body, is_further=True)
+
+        self._channel.basic_qos(prefetch_count=more)
+        self._channel.basic_consume(self._name_of(line), arrive, consumer_tag=tag)
+
+    def _draw_in(self) -> None:
+        """Work has turned slow: only the least is sent ahead, and what waits beyond goes to whoever has time."""
+        for line, reach in self._reaches.items():
+            for tag in reach.further:
+                self._drawn_in[tag] = line
+                self._channel.basic_cancel(tag, callback=_heard)
+            reach.further.clear()
+            self._put_back_further(line)
+
+    def _on_cancelled(self, frame: Any) -> None:
+        line = self._drawn_in.pop(frame.method.consumer_tag, None)
+        if line is not None:
+            self._put_back_further(line)
+
+    def _put_back_further(self, line: str) -> None:
+        """Once the further consumers are gone: RabbitMQ would send it here again at once."""
+        if line not in self._drawn_in.values():
+            self._put_back(self.holding.take_further(line))
+
+    @property
+    def _stale_at(self) -> float:
+        """When the oldest message that waits in a queue that sent more than the least will have waited too long."""
+        lines = [r.line for r in self._reaches.values() if r.further or self._has_late(r.line)]
+        return min(map(self.holding.waits_since, lines), default=float("inf")) + STALE
+
+    def _has_late(self, line: str) -> bool:
+        """Whether something waits that was still in doubt when work turned slow."""
+        return line not in self._drawn_in.values() and self.holding.has_further(line)
+
     # Arrivals
 
-    def _arrive(self, line: str, method: Any, properties: Any, body: bytes) -> None:
+    def _arrive(self, line: str, method: Any, properties: Any, body: bytes, is_further: bool = False) -> None:
         envelope = headers.open_envelope(properties, body, line)
         handle = (self.generation, method.delivery_tag)
         held = Held(method.delivery_tag, handle, envelope, int(method.redelivered), line)
+        held.is_further = is_further and headers.returns(properties) < MOST_RETURNS
         self.holding.add(held)
-        if not method.redelivered:
-            self.line_up(held)
-        elif envelope.message_id in self._familiar:
-            held.place = self._familiar.pop(envelope.message_id)
+        if not method.redelivered or self._recognises(held):
             self.line_up(held)
         else:
             self._suspended.append((clock.monotonic() + GRACE, held))
 
+    def _recognises(self, held: Held) -> bool:
+        """Whether the message was put back here, so short a time ago that nobody else can have started it since.
+
+        Whoever else gets it lets it wait for a note for as long.
+        """
+        place, until = self._familiar.pop(held.envelope.message_id, (0, 0.0))
+        if clock.monotonic() >= until:
+            return False
+        held.place = place
+        return True
+
     def line_up(self, held: Held) -> None:
         """The message may run."""
-        self.holding.line_up(held)
+        self.holding.line_up(held, clock.monotonic())
         self.has_news = True
 
     def _look_for_notes(self) -> None:
@@ -182,10 +267,9 @@ class Intake:
 
     def acknowledge(self, done: list[Held], back: list[Held]) -> None:
         """Acknowledge messages and put others back; nobody hears until :meth:`flush`."""
-        for held in back:
-            self._familiar[held.envelope.message_id] = held.place
-            self._channel.basic_nack(held.tag, requeue=True)
-        self.holding.release([held.tag for held in back])
+        if back:
+            self._draw_in()
+            self._put_back(back)
         prefix, singles = self.holding.release([held.tag for held in done])
         if prefix:
             self._channel.basic_ack(prefix, multiple=True)
@@ -194,6 +278,16 @@ class Intake:
         for held in done:
             if held.has_notes:
                 self._channel.queue_delete(self._broker.topology.notes(held.envelope.message_id))
+
+    def _put_back(self, back: list[Held]) -> None:
+        """Nobody has started these, so none counts as given out."""
+        now = clock.monotonic()
+        for message_id in [i for i, (_, until) in self._familiar.items() if until <= now]:
+            del self._familiar[message_id]
+        for held in back:
+            self._familiar[held.envelope.message_id] = (held.place, now + GRACE)
+            self._channel.basic_nack(held.tag, requeue=True)
+        self.holding.release([held.tag for held in back])
 
     def flush(self) -> None:
         self._connection.flush()
@@ -205,17 +299,25 @@ class Intake:
     def is_open(self) -> bool:
         return bool(self._connection.is_open and self._channel.is_open)
 
+    @property
+    def closing_reason(self) -> ChannelClosed:
+        """Why the channel is not open any more, as far as RabbitMQ has said."""
+        return closed_reason(self._channel)
+
     def breathe(self) -> None:
         """Take in what has arrived."""
         self._connection.breathe()
-        if self._suspended and not self.seconds_to_rest:
+        if self.is_open and not self.seconds_to_rest:
             self._look_for_notes()
+            if self._stale_at <= clock.monotonic():
+                self._draw_in()
             self._connection.breathe()
 
     @property
     def seconds_to_rest(self) -> float:
         """Until there is something to do though nothing arrives."""
-        return max(0.0, self._suspended[0][0] - clock.monotonic()) if self._suspended else float("inf")
+        until = min(self._stale_at, self._suspended[0][0] if self._suspended else float("inf"))
+        return max(0.0, until - clock.monotonic())
 
     def give_back(self) -> None:
         """Put everything back where it stood, and leave."""
@@ -236,3 +338,7 @@ class Intake:
         if self._watched >= 0:
             self._waker.unwatch(self._watched)
             self._watched = -1
+
+
+def _heard(frame: Any) -> None:
+    """Without a callback pika would ask for no answer, and remember the consumer for ever."""

@@ -1,12 +1,11 @@
-"""The writing end of the journal: events as messages that say who wrote them and in which order."""
+"""The writing end of the journal: events as messages that say who wrote them, in which order, and what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING
 from uuid import uuid4
-
-from pika import BasicProperties
 
 from ... import clock
 from ...errors import BrokerConnectionError, BrokerError
@@ -14,43 +13,32 @@ from ...events import Event
 from ...journal import encode, without_arguments
 from ...logging import get_logger
 from ...recording import is_recorded
-from .connection import Connection
+from .confirming_channel import ConfirmingChannel
+from .connection import Connection, Unanswered
+from .untold import Note, Untold
 
 if TYPE_CHECKING:
-    from .broker import RabbitmqBroker
+    from .store import RabbitmqStore
 
 logger = get_logger(__name__)
-
-WRITER, SEQUENCE, AT, EVENTS = "x-dtq-writer", "x-dtq-sequence", "x-dtq-at", "x-dtq-events"
 
 _LOOK_INTERVAL = 10.0
 """Seconds between two looks at how full the journal is."""
 
-_OVERHEAD = 250
-"""Bytes that a message of the journal takes beside its events."""
-
-
-class Note:
-    """One message of the journal."""
-
-    __slots__ = ("body", "is_sent", "properties")
-
-    def __init__(self, body: bytes, properties: Any) -> None:
-        self.body = body
-        self.properties = properties
-        self.is_sent = False
+_PATIENCE = 0.5
+"""Seconds to wait for such a look; somebody wants to send."""
 
 
 class JournalWriter:
-    """Packs events. Only who leads the publishing uses it.
+    """Packs events, and keeps them until RabbitMQ has them. Only who leads the publishing uses it.
 
-    A reader sees by the numbers whether a message of this writer is missing.
+    A reader sees by the numbers whether a message of this writer is missing; what was given up here is told with the
+    next one.
     """
 
-    def __init__(self, broker: RabbitmqBroker) -> None:
+    def __init__(self, broker: RabbitmqStore) -> None:
         self._broker = broker
-        self._name = uuid4().hex[:16]
-        self._sequence = 0
+        self._untold = Untold(uuid4().hex[:16])
         self._mean_size = 600.0
         self._is_half_full = False
         self._look_at = 0.0
@@ -60,7 +48,9 @@ class JournalWriter:
         """Make sure that there is a journal. Whatever is wrong with it, work goes on."""
         self._look_at = clock.monotonic() + _LOOK_INTERVAL
         try:
-            self._note_fill(self._broker.declare_journal(connection))
+            self._note_fill(self._broker.declare_journal(connection, _PATIENCE))
+        except Unanswered:
+            self._look_at = inf  # until it confirms something: each look that it does not answer keeps a channel
         except BrokerConnectionError:
             connection.check_open()
         except BrokerError as error:
@@ -76,23 +66,43 @@ class JournalWriter:
     def _note_fill(self, messages: int) -> None:
         self._is_half_full = messages * self._mean_size > self._broker.journal_max_bytes / 2
 
+    @property
+    def has_untold(self) -> bool:
+        """Whether there is something that RabbitMQ has not taken yet."""
+        return bool(self._untold)
+
     def pack(self, events: Sequence[Event]) -> Note | None:
         """The events as one message; None when nothing of them is recorded."""
-        recorded = [event for event in events if is_recorded(event)]
-        if not recorded:
+        encoded = self._encoded(events)
+        if not encoded:
             return None
+        note = Note(self._broker.topology.journal, encoded, clock.wall_ms())
+        self._mean_size += (note.size - self._mean_size) * 0.05
+        return note
+
+    def _encoded(self, events: Sequence[Event]) -> list[bytes]:
+        recorded = [event for event in events if is_recorded(event)]
         if self._is_half_full:
             recorded = [without_arguments(event) for event in recorded]
-        self._sequence += 1
-        body = b"[" + b",".join([encode(event) for event in recorded]) + b"]"
-        self._mean_size += (len(body) + _OVERHEAD - self._mean_size) * 0.05
-        headers = {WRITER: self._name, SEQUENCE: self._sequence, AT: clock.wall_ms(), EVENTS: len(recorded)}
-        return Note(body, BasicProperties(delivery_mode=2, headers=headers))
+        return [encode(event) for event in recorded]
 
-    def skip(self, number: int) -> None:
-        """So many messages could not be written; whoever reads sees that they are missing."""
-        self._sequence += number
+    def send(self, channel: ConfirmingChannel, note: Note | None) -> None:
+        """Publish ``note``, after what is left of others."""
+        self._untold.send(channel, note)
 
-    def take_back(self) -> None:
-        """The last message was not sent and need not have been: the next one gets its number."""
-        self._sequence -= 1
+    def conclude(self, note: Note | None, happened: Sequence[Event], doubted: Sequence[Event]) -> None:
+        """The round of a note is over: what of it is to be told later.
+
+        Of one that is not confirmed that is what ``happened``, and ``doubted`` once it was published at all.
+        """
+        if note is None:
+            return
+        if note.is_confirmed and self._look_at == inf:
+            self._look_at = clock.monotonic()
+        if not note.is_confirmed:
+            note.replace(self._encoded(happened))
+            if note.number or note.sequence:
+                self._untold.keep(note)
+        doubts = self.pack(doubted) if note.sequence else None
+        if doubts is not None:
+            self._untold.keep(doubts)  # on its own: what was published may still be confirmed, and says nothing of them

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
+from ... import changes
 from ...errors import BrokerError
 from ...events import Event
 
@@ -18,6 +19,9 @@ class Item:
     """
 
     __slots__ = ("body", "error", "is_confirmed", "is_returned", "properties", "queue_name", "returns", "routing_key")
+
+    is_awaited = True
+    """Whether its sender waits for it."""
 
     def __init__(self, routing_key: str, properties: Any, body: bytes, queue_name: str | None = None) -> None:
         self.routing_key = routing_key
@@ -41,15 +45,26 @@ class Parcel:
         deadline: when the caller stops waiting, on the monotonic clock.
         patient: whether it waits while RabbitMQ takes no messages; else it hears so at once, and what its events tell
             of happens all the same.
+        is_safe: it waits elsewhere, too, and its caller need not: it hears at once as well, and nothing has happened.
     """
 
-    def __init__(self, items: Sequence[Item], events: Sequence[Event], deadline: float, patient: bool = True) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        events: Sequence[Event],
+        deadline: float,
+        patient: bool = True,
+        is_safe: bool = False,
+    ) -> None:
         self.items = items
         self.events = events
         self.deadline = deadline
         self.patient = patient
+        self.waits_while_blocked = patient and not is_safe
         self.is_done = False
         self.is_taken = False
+        self.is_left = False
+        """Whether its sender waits no longer."""
         self.error: BrokerError | None = None
         self._signal = Lock()
         self._signal.acquire()
@@ -75,3 +90,20 @@ class Parcel:
     def is_resolved(self) -> bool:
         """Whether the broker has answered for every item."""
         return all(item.is_resolved for item in self.items)
+
+    def happened(self) -> Sequence[Event]:
+        """Its events, but for those about messages that may never have come to the broker."""
+        if not self.patient or all(item.is_confirmed for item in self.items):
+            return self.events
+        unsent = self._unsent()
+        return [event for event in self.events if event.message_id not in unsent]
+
+    def doubted(self) -> Sequence[Event]:
+        """What is to be told where births were told of messages that may never have come to the broker."""
+        if not self.patient or all(item.is_confirmed for item in self.items):
+            return ()
+        unsent = self._unsent()
+        return [changes.doubted(e) for e in self.events if e.birth is not None and e.message_id in unsent]
+
+    def _unsent(self) -> set[Any]:
+        return {item.properties.message_id for item in self.items if not item.is_confirmed}

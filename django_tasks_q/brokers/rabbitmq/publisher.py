@@ -22,21 +22,24 @@ from .parcel import Item, Parcel
 from .round import Round
 
 if TYPE_CHECKING:
-    from .broker import RabbitmqBroker
+    from .store import RabbitmqStore
 
 MOST_AT_ONCE = 1_000
 """Messages that are published before anybody reads a confirm."""
+
+_CATCH_UP_PATIENCE, _LAST_PATIENCE = 0.1, 1.0
+"""Seconds for events that RabbitMQ would not take before: when there is nothing else to send, and when all ends."""
 
 
 class Publisher:
     """The publishing connection of a process. Any thread may send."""
 
-    def __init__(self, broker: RabbitmqBroker) -> None:
+    def __init__(self, broker: RabbitmqStore) -> None:
         self._broker = broker
         self._queue: deque[Parcel] = deque()
         self._mutex = Lock()
         self._leader: Parcel | None = None
-        self._unheard = 0
+        self._late: list[Event] = []
         self._use = RLock()
         self._connection: Connection | None = None
         self._channel: ConfirmingChannel | None = None
@@ -47,6 +50,11 @@ class Publisher:
         """Whether RabbitMQ takes no messages at present, as far as is known."""
         connection = self._connection
         return connection is not None and connection.blocked
+
+    def catch_up(self, seconds: float = _CATCH_UP_PATIENCE) -> None:
+        """Send events that RabbitMQ would not take before, if there are any; wait so long at most."""
+        if self._journal.has_untold or self._late:
+            self.deliver([], [], seconds, patient=False)
 
     # Senders
 
@@ -61,11 +69,17 @@ class Publisher:
                 raise item.error or error or BrokerConnectionError()
 
     def deliver(
-        self, items: Sequence[Item], events: Sequence[Event] = (), seconds: float | None = None, *, patient: bool = True
+        self,
+        items: Sequence[Item],
+        events: Sequence[Event] = (),
+        seconds: float | None = None,
+        *,
+        patient: bool = True,
+        is_safe: bool = False,
     ) -> BrokerError | None:
         """As :meth:`send`, but the items say themselves what became of them; the error is for the others."""
         wait = self._broker.send_timeout / 1000 if seconds is None else seconds
-        parcel = Parcel(items, events, clock.monotonic() + wait, patient)
+        parcel = Parcel(items, events, clock.monotonic() + wait, patient, is_safe)
         try:
             if self._join(parcel):
                 self._lead(parcel)
@@ -92,6 +106,7 @@ class Publisher:
     def _leave(self, parcel: Parcel) -> None:
         """However the sender goes, an interrupt included: nothing of it stays behind, and somebody else leads."""
         with self._mutex:
+            parcel.is_left = True
             if not parcel.is_taken:
                 self._withdraw(parcel)
             if self._leader is parcel:
@@ -102,7 +117,8 @@ class Publisher:
     def _withdraw(self, parcel: Parcel) -> None:
         self._queue.remove(parcel)
         parcel.is_taken = True
-        self._unheard += bool(parcel.events) and not parcel.patient
+        if not parcel.patient:
+            self._late += parcel.events  # they tell of what happens all the same
 
     def _lead(self, mine: Parcel) -> None:
         while not mine.is_done:
@@ -132,21 +148,23 @@ class Publisher:
         return batch
 
     def _hand_on(self, batch: Sequence[Parcel], mine: Parcel) -> None:
-        """The leader was interrupted in the middle, by a time limit or a signal: the others send theirs again."""
+        """The leader was interrupted in the middle, by a time limit or a signal: the others send theirs again.
+
+        Not those who were interrupted as well: a parcel that nobody waits for would come to lead, and nothing be sent.
+        """
         self.disconnect()
         with self._mutex:
             mine.finish()
             for parcel in reversed(batch):
-                if not parcel.is_done:
+                if not parcel.is_done and not parcel.is_left:
                     parcel.is_taken = False
                     self._queue.appendleft(parcel)
 
     def _publish(self, batch: Sequence[Parcel]) -> None:
         """Send a batch; once more when a connection that had been idle turns out to be none."""
         was_idle = self._connection is not None
-        unheard, self._unheard = self._unheard, 0
-        self._journal.skip(unheard)
-        note = self._journal.pack([event for parcel in batch for event in parcel.events])
+        late = self._take_late()
+        note = self._journal.pack([*late, *(event for parcel in batch for event in parcel.events)])
         try:
             try:
                 self._round(batch).run(note)
@@ -157,14 +175,19 @@ class Publisher:
                     raise
                 self._round(batch).run(note)
         finally:
-            if note is not None and not note.is_sent and all(parcel.patient for parcel in batch):
-                self._journal.take_back()  # nothing has happened that somebody should have been told of
+            happened = [*late, *(event for parcel in batch for event in parcel.happened())]
+            self._journal.conclude(note, happened, [event for parcel in batch for event in parcel.doubted()])
+
+    def _take_late(self) -> list[Event]:
+        with self._mutex:
+            late, self._late = self._late, []
+        return late
 
     def _round(self, batch: Sequence[Parcel]) -> Round:
         connection, channel = self._open()
         self._journal.look(connection)
         channel.has_answered = False
-        return Round(self._broker, connection, channel, batch)
+        return Round(self._broker, connection, channel, self._journal, batch)
 
     # The connection
 
@@ -203,6 +226,7 @@ class Publisher:
             self._connection.forget()
 
     def close(self) -> None:
+        self.catch_up(_LAST_PATIENCE)
         with self._use:
             connection, self._connection = self._connection, None
             if connection is not None:

@@ -12,7 +12,7 @@ from .connection import Connection
 from .topology import ready
 
 if TYPE_CHECKING:
-    from .broker import RabbitmqBroker
+    from .store import RabbitmqStore
 
 _PATIENCE = 1.0
 """Seconds to wait for messages that RabbitMQ says are there; another reader may have them by now."""
@@ -30,7 +30,7 @@ class Taken(NamedTuple):
 class Reader:
     """The reading connection of a process; any thread may use it."""
 
-    def __init__(self, broker: RabbitmqBroker) -> None:
+    def __init__(self, broker: RabbitmqStore) -> None:
         self._broker = broker
         self._use = RLock()
         self._connection: Connection | None = None

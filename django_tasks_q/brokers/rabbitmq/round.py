@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ... import clock
@@ -12,8 +12,9 @@ from .connection import Connection
 from .parcel import Item, Parcel
 
 if TYPE_CHECKING:
-    from .broker import RabbitmqBroker
-    from .journal_writer import Note
+    from .journal_writer import JournalWriter
+    from .store import RabbitmqStore
+    from .untold import Note
 
 _EVENTS_PATIENCE = 1.0
 """Seconds to wait when only events are not confirmed yet."""
@@ -27,12 +28,14 @@ class Round:
 
     def __init__(
         self,
-        broker: RabbitmqBroker,
+        broker: RabbitmqStore,
         connection: Connection,
         channel: ConfirmingChannel,
+        journal: JournalWriter,
         batch: Sequence[Parcel],
     ) -> None:
         self._broker = broker
+        self._journal = journal
         self._connection = connection
         self._channel = channel
         self._open = [parcel for parcel in batch if not parcel.is_done]
@@ -46,16 +49,17 @@ class Round:
         for item in items:
             if item.error is None:
                 self._channel.publish(item)
-        if note is not None:
-            note.is_sent = True
-            self._channel.publish_aside(self._broker.topology.journal, note.body, note.properties)
+        self._journal.send(self._channel, note)
         self._wait_for_answers()
 
     def _declare(self, items: Iterable[Item]) -> None:
         """The queues, once for each connection. One that cannot be had is an error of the messages that it is for."""
         for item in items:
             try:
-                self._broker.declare_target(self._connection, item.routing_key, item.queue_name)
+                if item.is_awaited:
+                    self._broker.declare_target(self._connection, item.routing_key, item.queue_name)
+                else:
+                    self._journal.declare(self._connection)
             except BrokerConnectionError:
                 raise
             except BrokerError as error:
@@ -74,11 +78,7 @@ class Round:
         while self._open:
             is_only_events = all(parcel.is_resolved for parcel in self._open)
             until = min(self._first_deadline(), events_until) if is_only_events else self._first_deadline()
-            was_blocked = self._connection.blocked
-            self._connection.drive(
-                lambda: self._channel.is_quiet() or self._connection.blocked != was_blocked,  # noqa: B023
-                until,
-            )
+            self._connection.drive(self._something_to_do(is_only_events), until)
             self._send_returned_again()
             self._channel.check_open()
             if self._channel.is_quiet() or (is_only_events and clock.monotonic() >= until):
@@ -87,6 +87,13 @@ class Round:
         if self._channel.owes_an_item():
             # Whoever hears that it may not have been sent should be right about that as often as can be.
             self._connection.abort()
+
+    def _something_to_do(self, is_only_events: bool) -> Callable[[], bool]:
+        """What ends a wait. When the last item is answered, the wait goes on for events alone, and for less long."""
+        connection, channel, was_blocked = self._connection, self._channel, self._connection.blocked
+        if is_only_events:
+            return lambda: channel.is_quiet() or connection.blocked != was_blocked
+        return lambda: not channel.owes_an_item() or not channel.is_open or connection.blocked != was_blocked
 
     def _send_returned_again(self) -> None:
         """A queue that was deleted is made anew, once, and what came back is published again."""
@@ -116,7 +123,7 @@ class Round:
         for parcel in self._open:
             if is_blocked and parcel.items and parcel.is_resolved:
                 parcel.finish()  # its events come when they can
-            elif now >= parcel.deadline or (is_blocked and not parcel.patient):
+            elif now >= parcel.deadline or (is_blocked and not parcel.waits_while_blocked):
                 why = "takes no messages at present (memory or disk alarm)" if is_blocked else "did not answer"
                 parcel.finish(BrokerConnectionError(f"RabbitMQ {why}; nobody knows what it has got."))
         self._open = [parcel for parcel in self._open if not parcel.is_done]

@@ -12,16 +12,16 @@ from ...outcomes import Dead, Parked, Requeue, Retry
 from ...waiting_room import Kept
 from . import headers
 from .parcel import Item
-from .topology import priority_level
+from .topology import SOON, priority_level
 
 if TYPE_CHECKING:
-    from .broker import RabbitmqBroker
+    from .store import RabbitmqStore
 
 
 class Dispatch:
     """Makes items of what goes where."""
 
-    def __init__(self, broker: RabbitmqBroker) -> None:
+    def __init__(self, broker: RabbitmqStore) -> None:
         self._broker = broker
         self._topology = broker.topology
 
@@ -38,7 +38,9 @@ class Dispatch:
 
     def waiting(self, kept: Kept) -> Item:
         """To the waiting room."""
-        return Item(self._topology.waiting, headers.waiting_properties(kept), kept.payload)
+        is_soon = kept.due_at is not None and kept.due_at - kept.since <= SOON
+        name = self._topology.waiting_soon if is_soon else self._topology.waiting
+        return Item(name, headers.waiting_properties(kept), kept.payload)
 
     def outgoing(self, outgoing: Outgoing, now: int) -> Item:
         """A message that is sent for the first time."""
@@ -69,8 +71,9 @@ def goes_back(settlement: Settlement) -> bool:
 
 
 def told(settlement: Settlement, worker_id: str, now: int, kind: str | None = None) -> Sequence[Event]:
-    """What a settlement is told as, with what it causes."""
-    return [
-        changes.settled(settlement, worker_id, now, kind),
-        *(changes.created(item, now) for item in settlement.then),
-    ]
+    """What a settlement is told as, with what it causes, as far as it is recorded (:func:`recording.is_recorded`)."""
+    created = [changes.created(item, now) for item in settlement.then if item.record]
+    given = settlement.delivery
+    if not (given.record or given.life or isinstance(settlement.outcome, Dead)):
+        return created
+    return [changes.settled(settlement, worker_id, now, kind), *created]

@@ -9,7 +9,7 @@ import msgspec
 
 from ...common import MAX_PRIORITY, MIN_PRIORITY
 from ...errors import BrokerConnectionError, QueueMismatch
-from .connection import ChannelClosed, Connection
+from .connection import ChannelClosed, Connection, Unanswered
 
 if TYPE_CHECKING:
     from ...broker import Broker
@@ -22,7 +22,10 @@ PRIORITY_LEVELS = 10
 NOTES_TTL = 3_600_000
 """Milliseconds that a note about a lost message waits for the worker that gets the message next."""
 
-_RESERVED = frozenset({"waiting", "journal", "suspects", "XQ"})
+SOON = 10_000
+"""Milliseconds: what is due within them need not queue behind what is due tomorrow on its way to the rows."""
+
+_RESERVED = frozenset({"waiting", "waiting.soon", "journal", "suspects", "XQ"})
 
 _LONGEST_NAME = 255
 _MISMATCH = 406
@@ -54,6 +57,11 @@ class Topology(msgspec.Struct, frozen=True):
     def waiting(self) -> str:
         """Delayed, retrying, parked and dead messages on their way to rows."""
         return f"{self.namespace}.waiting"
+
+    @property
+    def waiting_soon(self) -> str:
+        """Those that are due soon, who go first."""
+        return f"{self.namespace}.waiting.soon"
 
     @property
     def dead_lettered(self) -> str:
@@ -129,14 +137,19 @@ def _major_version(connection: Connection) -> int:
     return int(first) if first.isdigit() else 0
 
 
-def declare(connection: Connection, name: str, arguments: dict[str, Any], durable: bool = True) -> int:
+def declare(
+    connection: Connection, name: str, arguments: dict[str, Any], durable: bool = True, seconds: float | None = None
+) -> int:
     """Make sure that a queue is there; how many messages are ready in it.
 
-    Raises QueueMismatch when it is there with other arguments.
+    Raises QueueMismatch when it is there with other arguments; Unanswered when nobody knows within ``seconds``.
     """
     channel = connection.open_channel()
     try:
-        answer = connection.ask(channel.queue_declare, name, durable=durable, arguments=arguments)
+        answer = connection.ask(channel.queue_declare, name, durable=durable, arguments=arguments, seconds=seconds)
+    except Unanswered:
+        channel.close()  # once it is answered
+        raise
     except ChannelClosed as error:
         if error.code == _MISMATCH:
             raise QueueMismatch(_mismatch(name, error.text)) from error

@@ -15,7 +15,7 @@ from . import headers
 from .reader import Taken
 
 if TYPE_CHECKING:
-    from .broker import RabbitmqBroker
+    from .store import RabbitmqStore
 
 
 def require_room() -> WaitingRoom:
@@ -32,16 +32,20 @@ def require_room() -> WaitingRoom:
 class Passage:
     """Moves messages between queues and the waiting room. Whatever is interrupted happens again, and only then."""
 
-    def __init__(self, broker: RabbitmqBroker) -> None:
+    def __init__(self, broker: RabbitmqStore) -> None:
         self._broker = broker
 
     def take_in(self, limit: int) -> int:
-        """Move up to ``limit`` messages into the room, and as many that RabbitMQ dead-lettered; how many there were."""
+        """Move up to ``limit`` messages out of each queue into the room, those that are due soon first; how many."""
+        self._broker.publisher.catch_up()
         topology = self._broker.topology
         room = require_room()
-        return self._take_in(topology.waiting, limit, room, self._kept) + self._take_in(
-            topology.dead_lettered, limit, room, self._dead
+        lines = (
+            (topology.waiting_soon, self._kept),
+            (topology.waiting, self._kept),
+            (topology.dead_lettered, self._dead),
         )
+        return sum(self._take_in(name, limit, room, keep) for name, keep in lines)
 
     def _take_in(self, name: str, limit: int, room: WaitingRoom, keep: Callable[[Sequence[Taken]], list[Kept]]) -> int:
         with self._broker.reader.taking(name, limit) as taken:
@@ -71,9 +75,16 @@ class Passage:
 
     def release_due(self, limit: int) -> int:
         """Send up to ``limit`` messages whose time has come; how many were sent."""
+        return self._promote(require_room().claim_due(limit))
+
+    def unpark(self, mark: str, queue_name: str, limit: int) -> int:
+        """Send up to ``limit`` messages of a queue that are parked with this mark; how many were sent."""
+        return self._promote(require_room().claim_parked(mark, queue_name, limit))
+
+    def _promote(self, items: Sequence[Kept]) -> int:
         now = clock.wall_ms()
         return self.send(
-            require_room().claim_due(limit),
+            items,
             lambda item: changes.promoted(
                 item.message_id, now, item.life, item.retries, item.number, item.lost, item.record
             ),

@@ -1,4 +1,4 @@
-"""How a worker that waits hears that there is work: a subscription of its own, one connection for each server."""
+"""How a worker that waits hears of work and gets it: a subscription of its own, one connection for each server."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .link import Link
 
 
 class Bell:
-    """Rings when a script publishes on one of the channels. Only the I/O thread uses it.
+    """Rings when a script publishes on one of the channels, and keeps what it brought. Only the I/O thread uses it.
 
-    A ring may get lost with its connection, so whoever waits looks for himself now and then.
+    A ring may get lost with its connection, so whoever waits looks for himself now and then; and what was brought with
+    it was claimed for him, so he looks for that (``has_missed``).
 
     Parameters:
         waker: waits for the connections too.
@@ -28,6 +29,10 @@ class Bell:
         self._connections: dict[Endpoint, Any] = {}
         self._descriptors: dict[Endpoint, int] = {}
         self._channels: set[bytes] = set()
+        self._rung: set[bytes] = set()
+        self._rings: list[bytes] = []
+        self.has_missed = False
+        """Whether something may have been brought that nobody heard."""
 
     def listen(self, channels: Mapping[bytes, bytes]) -> None:
         """Hear these channels as well; each is given with a key of its slot. Raises BrokerConnectionError."""
@@ -43,28 +48,44 @@ class Bell:
         connection = self._connections[endpoint]
         try:
             connection.send_command(self._link.subscribe, channel)
-            while connection.read_response()[0].lower() != self._link.subscribe.lower().encode():
-                pass  # a ring on another channel, which is heard by looking again
+            while (reply := connection.read_response())[0].lower() != self._link.subscribe.lower().encode():
+                self._note(reply)  # a ring on another channel
         except (RedisError, OSError) as error:
             self.close()
+            self._link.look_around()  # the channel may belong to another node by now
             raise ConnectionClosed(f"Redis at {endpoint.address} does not let us wait: {error}") from error
         self._channels.add(channel)
 
     def has_rung(self) -> bool:
         """Whether it has since it was asked last, or may have: then its connection is gone, and so is the bell."""
-        rung = False
+        return bool(self.rung())
+
+    def rung(self) -> set[bytes]:
+        """The channels that rang since this was asked last; all of them when the connection is gone."""
         for connection in list(self._connections.values()):
             try:
                 while connection.can_read(0):
-                    rung = True
-                    if connection.read_response()[0] not in (b"message", b"smessage"):
-                        raise ConnectionError("The subscription has ended.")
+                    self._note(connection.read_response())
             except (RedisError, OSError):
+                self._rung |= self._channels
                 self.close()
-                return True
+        rung, self._rung = self._rung, set()
         return rung
 
+    def _note(self, reply: list[bytes]) -> None:
+        kind, channel, data = reply
+        if kind not in (b"message", b"smessage"):
+            raise ConnectionError("The subscription has ended.")
+        self._rung.add(channel)
+        self._rings.append(data)
+
+    def take(self) -> list[bytes]:
+        """The rings since the last call, each with what it brought, which may be nothing."""
+        taken, self._rings = self._rings, []
+        return taken
+
     def close(self) -> None:
+        self.has_missed |= bool(self._channels)
         for descriptor in self._descriptors.values():
             self._waker.unwatch(descriptor)
         for connection in self._connections.values():

@@ -9,8 +9,10 @@ import msgspec
 
 from ... import changes, clock
 from ...capabilities import Capabilities, Capability
+from ...common import refuse_options
 from ...deliveries import Judge, Outgoing, Settlement, Started, WorkerInfo
 from ...errors import BrokerConnectionError, ConnectionClosed, DuplicateMessage
+from ...middleware.limits import check_limits
 from .burials import Burials
 from .consumer import RedisConsumer
 from .entry import fence
@@ -24,6 +26,7 @@ from .scripts import load
 from .trade import Terms, Trade
 
 if TYPE_CHECKING:
+    from ...actor import Actor
     from ...middleware import Middleware
 
 _NO_TRANSACTIONS = Capability("none", "Redis is no part of a database transaction; send_on_commit() waits for its end")
@@ -35,6 +38,12 @@ CLUSTER = Capabilities(
     unique_ids=_UNIQUE,
     atomic_settle=Capability("weaker", "what a message causes in another queue is sent before it is settled"),
 )
+
+_NONE_OF_OURS = {
+    "maintenance_chance": "what dead workers held goes back within seconds, by no chance; leave it out.",
+    "requeue_deadline": "heartbeat_timeout says how long a worker counts as alive that is not heard of.",
+    "requeue_interval": "heartbeat_timeout says how long a worker counts as alive that is not heard of.",
+}
 
 
 class RedisBroker(Operating, Burials):
@@ -67,11 +76,13 @@ class RedisBroker(Operating, Burials):
         wait_aof: bool = False,
         **redis_kwargs: Any,
     ) -> None:
+        refuse_options("RedisBroker", redis_kwargs, _NONE_OF_OURS)
         if type(wait_replicas) is not int or wait_replicas < 0:
             raise ValueError(f"wait_replicas is a number of replicas, from 0 on: {wait_replicas!r:.80}")
         super().__init__(url, client, middleware, namespace, redis_kwargs)
         if self.link.is_cluster:
             self.capabilities = CLUSTER
+            self.one_queue_per_limit = True
         if heartbeat_timeout is not None:
             self.lease = heartbeat_timeout
         self.dead_message_ttl = dead_message_ttl
@@ -83,6 +94,10 @@ class RedisBroker(Operating, Burials):
     @property
     def address(self) -> str:
         return f"redis://{self.link.address}, {self.keys.namespace}"
+
+    def declare_actor(self, actor: Actor[Any, Any]) -> None:
+        check_limits(self, actor)
+        super().declare_actor(actor)
 
     # Sending
 
@@ -110,7 +125,7 @@ class RedisBroker(Operating, Burials):
             if clock.monotonic() - began > self.send_timeout / 4000:
                 raise
             # There is time to send again. Nobody knows whether they arrived, so those that did are left out now.
-            now, is_short, refused = self._store(queue_name, items, b"repeat:%d" % since)
+            now, is_short, refused = self._store(queue_name, items, self.packer.again(since))
         self.clock.set(now)
         self.journalist.heard(queue_name, is_short == 1)
         if refused:
@@ -196,7 +211,7 @@ class RedisBroker(Operating, Burials):
             if told:
                 delivery = settlement.delivery
                 parts = (delivery.message_id.encode(), fence(delivery, worker_id), told)
-                self.call_on("late", delivery.queue_name, self.budget, *parts)
+                self.call_on("late", delivery.queue_name, self.budget, self.link.publish, *parts)
 
     def rescue(self, judge: Judge) -> list[str]:
         if self.dead_message_ttl is not None:

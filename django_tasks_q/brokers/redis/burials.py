@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from ... import changes
+from ... import changes, clock
 from ...deliveries import Casualty, Delivery, Judge, Settlement
 from ...errors import BrokerError
 from ...outcomes import HANDED_BACK
 from .consumer import MOST
-from .entry import as_delivery
+from .entry import as_delivery, owner_in
 from .store import RedisStore
 from .trade import Terms
 
 Owned = tuple[Delivery, int | None]
 """A delivery, and since when it is known to run (epoch ms)."""
+
+_A_MOMENT = 0.1
 
 
 class Burials(RedisStore):
@@ -23,14 +25,17 @@ class Burials(RedisStore):
     The lease stays as a note until it is done: one that was interrupted is found and done again.
     """
 
+    _suspects: tuple[bool, float] | None = None
+    """Whether there were any, and when that was."""
+
     def register(self, worker_id: str, queue_names: Sequence[str], *, is_new: bool) -> None:
         """Begin the lease of a worker, or make one known in more queues."""
         self.make_known(queue_names)
         lease = b"%d" % self.lease if is_new else b""
         if is_new or self.link.is_cluster:
             for key in self._worker_keys(worker_id, queue_names):
-                self.call_with("admit", key)
-        if not self.call_with("register", self.keys.leases, worker_id.encode(), lease):
+                self.call_with("admit", [key])
+        if not self.call_with("register", [self.keys.leases], worker_id.encode(), lease):
             # Buried meanwhile, perhaps before the keys were written.
             self._fence(worker_id, queue_names)
 
@@ -52,18 +57,21 @@ class Burials(RedisStore):
             return {self.keys.channel(worker_id, name): self.keys.named(name, "messages") for name in queue_names}
         return {self.keys.channel(worker_id): self.keys.leases}
 
-    def renew(self, worker_ids: Sequence[str]) -> None:
-        self.make_known(self.queues)
-        if worker_ids:
-            lease = b"%d" % self.lease
-            self.call_with("renew", self.keys.leases, lease, *(worker_id.encode() for worker_id in worker_ids))
+    def renew(self, worker_ids: Sequence[str]) -> Collection[str]:
+        names = [name.encode() for name in self.queues]
+        head = (self.link.publish, b"%d" % self.lease, b"%d" % len(names))
+        workers = (worker_id.encode() for worker_id in worker_ids)
+        renewed = self.call_with("renew", [self.keys.leases, self.keys.queues], *head, *names, *workers)
+        return [worker_id.decode() for worker_id in renewed]
 
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
-        self.call_with("condemn", self.keys.leases, worker_id.encode(), b"0")
+        self._suspects = None
+        self.call_with("condemn", [self.keys.leases], worker_id.encode(), b"0")
         return self._bury(worker_id, casualties, judge)
 
     def _bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge) -> int:
         known = {(casualty.message_id, casualty.number): casualty for casualty in casualties}
+        self.forget_queues()  # nobody looks again for what is held in one that is overlooked now
         queue_names = self.known_queues()
         self._fence(worker_id, queue_names)
         number = sum(
@@ -74,9 +82,9 @@ class Burials(RedisStore):
         self.link.command(self.keys.leases, b"ZREM", self.keys.leases, worker_id.encode())
         return number
 
-    def held_by(self, worker_id: str) -> Iterator[Delivery]:
-        """What a worker has claimed and not settled."""
-        for queue_name in self.known_queues():
+    def held_by(self, worker_id: str, queue_names: Iterable[str]) -> Iterator[Delivery]:
+        """What a worker has claimed in these queues and not settled; it does not wait in them any more."""
+        for queue_name in queue_names:
             for batch in self._owned(worker_id, queue_name):
                 yield from (delivery for delivery, _ in batch)
 
@@ -86,13 +94,12 @@ class Burials(RedisStore):
         channel = self.keys.channel(worker_id, queue_name if self.link.is_cluster else None)
         while True:
             cursor, rows = self.call_on("owned", queue_name, worker_id.encode(), cursor, channel)
-            if rows:
+            since = {rows[at]: int(rows[at + 1]) if rows[at + 1] else None for at in range(0, len(rows), 2)}
+            for _, held in self.ask_about_ids("look_up", [queue_name], list(since)):
                 yield [
-                    (
-                        as_delivery(queue_name, rows[at], rows[at + 1], claimed=True),
-                        int(rows[at + 2]) if rows[at + 2] else None,
-                    )
-                    for at in range(0, len(rows), 3)
+                    (as_delivery(queue_name, held[at], held[at + 1], claimed=True), since[held[at]])
+                    for at in range(0, len(held), 5)
+                    if owner_in(held[at + 4]) == worker_id
                 ]
             if cursor == b"0":
                 return
@@ -119,10 +126,11 @@ class Burials(RedisStore):
         return len(settlements) - refused
 
     def rescue(self, judge: Judge) -> list[str]:
-        self._promote()
         rescued = []
-        for worker_id in [name.decode() for name in self.call_with("expired", self.keys.leases)]:
-            if not self.call_with("condemn", self.keys.leases, worker_id.encode(), b"1"):
+        expired, names = self.call_with("expired", [self.keys.leases, self.keys.queues])
+        self.remember_queues(names)
+        for worker_id in [name.decode() for name in expired]:
+            if not self.call_with("condemn", [self.keys.leases], worker_id.encode(), b"1"):
                 continue
             try:
                 self._bury(worker_id, self._started(worker_id), judge)
@@ -132,6 +140,7 @@ class Burials(RedisStore):
             except Exception:
                 # One that cannot be buried must not keep the others waiting; it is tried again the next time.
                 self.logger.exception("Worker %s cannot be buried.", worker_id)
+        self._suspects = self._attend(), clock.monotonic()
         return rescued
 
     def _started(self, worker_id: str) -> list[Casualty]:
@@ -146,14 +155,14 @@ class Burials(RedisStore):
         detail, alone = "its worker's lease ran out", len(ran) == 1
         return [Casualty(d.message_id, d.number, "lost", since, detail, alone) for d, since in ran]
 
-    def _promote(self) -> None:
-        """What is due in queues that nobody consumes from just now."""
-        self.call_on_each("promote", self.known_queues(), self.budget, self.link.publish, b"%d" % MOST)
+    def _attend(self) -> bool:
+        """Make ready what is due in queues that nobody consumes from just now; whether there are suspects."""
+        rows = self.ask_about("promote", self.known_queues(), self.budget, self.link.publish, b"%d" % MOST)
+        return any(rows)
 
     def has_suspects(self) -> bool:
-        names = self.known_queues()
-        if not self.link.is_cluster:
-            keys = [self.keys.named(name, "suspects") for name in names]
-            return bool(keys) and bool(self.link.command(keys[0], b"EXISTS", *keys))
-        keys_and_names = [self.keys.named(name, "suspects") for name in names]
-        return any(self.link.command(key, b"EXISTS", key) for key in keys_and_names)
+        """As it was at the end of a rescue that was a moment ago."""
+        asked, self._suspects = self._suspects, None
+        if asked is not None and clock.monotonic() - asked[1] < _A_MOMENT:
+            return asked[0]
+        return self._attend()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from threading import Lock
 from typing import Any
 
 from redis.crc import key_slot
@@ -36,7 +35,6 @@ class ClusterLink(Link):
         self._connect_to = connect_to
         self._known: dict[Address, Endpoint] = {}
         self._slots: list[tuple[int, int, Address]] = []
-        self._lock = Lock()
         self.address = ",".join(f"{host}:{port}" for host, port in seeds)
 
     # Finding nodes
@@ -52,10 +50,9 @@ class ClusterLink(Link):
         raise ConnectionFailed(f"No node of the cluster at {self.address} serves slot {slot} just now.")
 
     def _endpoint(self, address: Address) -> Endpoint:
-        with self._lock:
-            if address not in self._known:
-                self._known[address] = self._connect_to(address)
-            return self._known[address]
+        # No lock: a thread of the parent may have held it at a fork, and what one too many costs is nothing.
+        known = self._known.get(address)
+        return self._known.setdefault(address, self._connect_to(address)) if known is None else known
 
     def _fetch_map(self) -> None:
         error: BrokerError = ConnectionFailed(f"No node of the cluster at {self.address} can be reached.")
@@ -71,7 +68,7 @@ class ClusterLink(Link):
             return
         raise error
 
-    def _look_around(self) -> None:
+    def look_around(self) -> None:
         self._slots = []
 
     def endpoints(self) -> list[Endpoint]:
@@ -87,12 +84,12 @@ class ClusterLink(Link):
 
     def _ask(self, slot_key: bytes, packed: bytes) -> Any:
         reply = self.endpoint_for(slot_key).ask(packed, 1)[0]
-        return self._follow(reply, slot_key, packed) if isinstance(reply, AskError) else reply
+        return self._follow(reply, packed) if isinstance(reply, AskError) else reply
 
-    def _follow(self, reply: AskError, slot_key: bytes, packed: bytes) -> Any:
+    def _follow(self, reply: AskError, packed: bytes) -> Any:
         """The slot has moved, or is about to: nothing has happened yet."""
-        if isinstance(reply, MovedError):
-            self._slots = []
-            return self.endpoint_for(slot_key).ask(packed, 1)[0]
         there = self._endpoint((reply.host, reply.port))
+        if isinstance(reply, MovedError):
+            self._slots = []  # fetched anew when it is needed: other nodes may not have heard of it yet
+            return there.ask(packed, 1)[0]
         return there.ask(pack_command(b"ASKING") + packed, 2)[1]

@@ -10,10 +10,11 @@ from ... import clock
 from ...broker import MAX_QUEUES_PER_EXCHANGE, Consumer
 from ...deliveries import Delivery, Exchange, Settlement, Started, WorkerInfo
 from ...errors import BrokerConnectionError, BrokerError
-from ...fairness import quotas
+from ...fairness import quotas, without
 from ...outcomes import HANDED_BACK
 from ...waker import Waker
 from .bell import Bell
+from .entry import brought
 from .trade import Answer, Terms, Trade
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ _NEVER = float("inf")
 class RedisConsumer(Consumer):
     """Settles and claims in one script call; on a cluster in one for each queue, all at once.
 
+    While it waits and runs nothing, whoever sends a message may claim it for this worker; it comes with the ring of the
+    bell. When the bell was gone meanwhile, what the worker does not know of goes back.
+
     A call whose answer was lost is made again under its number before anything else is asked, and answers as it did.
 
     A server that has not heard of everything it should have answered (a replica that became the master) may think that
@@ -47,6 +51,9 @@ class RedisConsumer(Consumer):
         self._found = _Found()
         self._answered: dict[str | None, int] = {}
         self._held: set[Any] = set()
+        self._given_back: list[Delivery] = []
+        self._must_ask = False
+        self._stands_elsewhere = False
         self._quiet_in: set[str] = set()
         self._look_at = 0.0
         self._due_at = _NEVER
@@ -58,23 +65,37 @@ class RedisConsumer(Consumer):
     # Exchanging
 
     def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:
-        if room > 0 and not settlements and not started and not self._open and self._may_rest():
-            return Exchange()
+        if not (settlements or started or self._open):
+            if room > 0 and not self.has_arrivals and self._may_rest():
+                return Exchange()
+            if self._is_at_hand(room):
+                self._stands_elsewhere = len(self._weights()) > 1
+                return self._hand_out()
         if self._open:
             self._carry_out()
-        left = [s for s in settlements if _claim(s.delivery) not in self._found.asked]
+        surplus = [Settlement(delivery, HANDED_BACK) for delivery in self._found.deliveries[max(0, room) :]]
+        left = [s for s in (*settlements, *surplus) if _claim(s.delivery) not in self._found.asked]
         batch, left = left[:MOST], left[MOST:]
         while left:
             self._trade(batch, 0)
             batch, left = left[:MOST], left[MOST:]
         self._trade(batch, max(0, room - len(self._found.deliveries)), started)
-        if self._found.forgotten:
+        self._must_ask = False
+        if self._found.forgotten or self._bell.has_missed:
             self._give_back_strays()
         self._broker.note_late(self._worker.worker_id, self._found.refused)  # failing, it must not take claims along
+        return self._hand_out()
+
+    def _is_at_hand(self, room: int) -> bool:
+        """Whether what was brought is all there is to say. Who rings and brings nothing may have buried this worker."""
+        is_in_doubt = self._must_ask or self._bell.has_missed or self._found.asked
+        return 0 < len(self._found.deliveries) <= room and not is_in_doubt
+
+    def _hand_out(self) -> Exchange:
         found, self._found = self._found, _Found()
         self._held = self._held - found.asked | found.claims
         refused = frozenset(s.delivery.handle for s in found.refused)
-        return Exchange(found.deliveries, refused, fenced=found.fenced)
+        return Exchange([] if found.fenced else found.kept, refused, fenced=found.fenced)
 
     def _trade(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> None:
         shares = self._shares(room)
@@ -91,14 +112,17 @@ class RedisConsumer(Consumer):
     def _give_back_strays(self) -> None:
         """What the server takes for this worker's, which knows nothing of it."""
         self._quiet_in.clear()
+        self._hear()
         known = self._held - self._found.asked | self._found.claims
         strays = [
             Settlement(delivery, HANDED_BACK)
-            for delivery in self._broker.held_by(self._worker.worker_id)
+            for delivery in self._broker.held_by(self._worker.worker_id, self._known_in)
             if _claim(delivery) not in known
         ]
+        self._given_back = [settlement.delivery for settlement in strays]
         for start in range(0, len(strays), MOST):
             self._trade(strays[start : start + MOST], 0)
+        self._bell.has_missed = False
 
     def _ask(
         self,
@@ -109,17 +133,24 @@ class RedisConsumer(Consumer):
         listens: bool = False,
     ) -> None:
         self._number += 1
+        self._stands_elsewhere = False
         terms = Terms(
             self._worker.worker_id,
             self._number,
             min(room, MOST),
             shares,
             listens,
+            listens and not self._runs_something(settlements),
             self._worker.suspects,
             answered=self._answered,
         )
         self._open = self._broker.propose(terms, settlements, started)
         self._carry_out()
+
+    def _runs_something(self, settlements: Sequence[Settlement]) -> bool:
+        """Whether it holds more than is settled now. What runs may keep this thread from hearing."""
+        held = self._held - self._found.asked
+        return bool(self._found.kept) or not held <= {_claim(settlement.delivery) for settlement in settlements}
 
     def _has_found_nothing(self) -> bool:
         return not self._found.deliveries and not self._found.fenced
@@ -131,7 +162,7 @@ class RedisConsumer(Consumer):
         return {name: share if room > 0 else 0 for name, share in shares}
 
     def _weights(self) -> Mapping[str, int]:
-        return self._worker.queues or dict.fromkeys(self._broker.queues, 1)
+        return without(self._worker.queues or dict.fromkeys(self._broker.queues, 1), self.left_out)
 
     def _get_known(self, queue_names: Mapping[str, int]) -> None:
         new = queue_names.keys() - self._known_in
@@ -160,7 +191,7 @@ class RedisConsumer(Consumer):
 
     def _may_rest(self) -> bool:
         """Whether the store promised to wake this worker, and has not done so."""
-        if self._bell.has_rung() or clock.monotonic() >= min(self._look_at, self._due_at):
+        if self._hear() or clock.monotonic() >= min(self._look_at, self._due_at):
             self._quiet_in.clear()
         return bool(self._quiet_in) and self._weights().keys() <= self._quiet_in
 
@@ -181,14 +212,34 @@ class RedisConsumer(Consumer):
             self._due_at = min(self._due_at, now + max(0, next_due - self._broker.clock.now()) / 1000)
         self._quiet_in |= shares.keys()
 
+    def _hear(self) -> bool:
+        """Whether the bell has rung. What it brought is claimed already; the next exchange hands it out."""
+        has_rung = self._bell.has_rung()
+        rings = self._bell.take()
+        self._must_ask |= b"" in rings
+        deliveries = [brought(self._broker.keys, data) for data in rings if data]
+        # Compared as a whole: its id may be sent again one day, when this is still remembered.
+        self._found.deliveries += [delivery for delivery in deliveries if delivery not in self._given_back]
+        return has_rung
+
+    @property
+    def has_arrivals(self) -> bool:
+        return bool(self._found.deliveries) or self._bell.has_missed
+
     def wait(self, timeout: float) -> None:
+        if self._stands_elsewhere:
+            # It runs something now, which may keep it from hearing what it is brought in its other queues.
+            self._stands_elsewhere = False
+            return
         if self._open:
             self._waker.wait(min(timeout, _DOUBT_PAUSE))
+            return
+        if self.has_arrivals:
             return
         now = clock.monotonic()
         limit = min(self._due_at, self._look_at if self._quiet_in else _NEVER)
         self._waker.wait(max(0.0, min(timeout, limit - now)))
-        if self._bell.has_rung():
+        if self._hear():
             self._quiet_in.clear()
         if clock.monotonic() >= self._due_at:
             # Said once: who has no room now would be woken again and again. The next exchange asks, whenever it is.
@@ -219,8 +270,13 @@ class _Found:
         self.next_due: int | None = None
 
     @property
+    def kept(self) -> list[Delivery]:
+        """All that was not given back again."""
+        return [delivery for delivery in self.deliveries if _claim(delivery) not in self.asked]
+
+    @property
     def claims(self) -> set[Any]:
-        return {_claim(delivery) for delivery in self.deliveries}
+        return {_claim(delivery) for delivery in self.kept}
 
     def add(self, trade: Trade, answer: Answer) -> None:
         self.deliveries += answer.deliveries

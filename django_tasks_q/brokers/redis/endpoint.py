@@ -11,10 +11,13 @@ from typing import Any
 from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
 from ...errors import ConnectionClosed, ConnectionFailed
-from .trouble import refusal, says_replica
+from ...redis_trouble import refusal, says_replica
 
 _REST = 1.0
 """Seconds after which an idle connection is looked at before it is used: the other side may have closed it."""
+
+_SPARE = 10.0
+"""Seconds after which a connection is closed that nobody needed while others were used."""
 
 
 class Endpoint:
@@ -55,7 +58,7 @@ class Endpoint:
             connection.disconnect()
             self.close()
         elif len(replies) == number:
-            self._idle.append((connection, time.monotonic()))
+            self._give_back(connection)
         return replies + replies[-1:] * (number - len(replies))
 
     def _borrow(self) -> Any:
@@ -70,6 +73,15 @@ class Endpoint:
                 return connection
             connection.disconnect()
         return self.open()
+
+    def _give_back(self, connection: Any) -> None:
+        now = time.monotonic()
+        self._idle.append((connection, now))
+        try:
+            if now - self._idle[0][1] > _SPARE:  # the others suffice
+                self._idle.popleft()[0].disconnect()
+        except IndexError:  # another thread was faster
+            pass
 
     def open(self) -> Any:
         """A new connection, which the caller closes. ConnectionFailed when there is none to be had."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import struct
 
 from ...deliveries import Delivery
+from .keys import Keys
 
 _HEADER = struct.Struct(">dIIIIdBB")
 """The same as in ``lua/parts/header.lua``."""
+
+_BROUGHT = struct.Struct(">HH")
 
 
 def as_delivery(queue_name: str, message_id: bytes, entry: bytes, *, claimed: bool = False) -> Delivery:
@@ -26,6 +29,15 @@ def as_delivery(queue_name: str, message_id: bytes, entry: bytes, *, claimed: bo
         int(enqueued_at),
         record == 1,
     )
+
+
+def brought(keys: Keys, data: bytes) -> Delivery:
+    """The delivery that ``hand_over`` in ``lua/parts/wake.lua`` claimed and sent."""
+    key_size, id_size = _BROUGHT.unpack_from(data)
+    key_end = _BROUGHT.size + key_size
+    id_end = key_end + id_size
+    queue_name = keys.queue_in(data[_BROUGHT.size : key_end])
+    return as_delivery(queue_name, data[key_end:id_end], data[id_end:], claimed=True)
 
 
 def fence(delivery: Delivery, worker_id: str) -> bytes:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from ...errors import DecodeError
 from ...events import Event
 from ...journal import Backlog, Gap, Journal, Stretch, decode
+from ...waker import Waker
+from .ear import RedisEar
 
 if TYPE_CHECKING:
     from .store import RedisStore
@@ -28,9 +30,12 @@ class RedisJournal(Journal):
     def __init__(self, store: RedisStore) -> None:
         self._store = store
 
+    def ear(self, waker: Waker) -> RedisEar:
+        return RedisEar(self._store, waker)
+
     def partitions(self) -> list[str]:
         names = self._store.known_queues()
-        rows = self._store.call_on_each("backlog", names)
+        rows = self._store.ask_about("backlog", names)
         return [name for name, (events, _, _, dropped, *_) in zip(names, rows, strict=True) if events or dropped]
 
     def read(self, partition: str, limit: int) -> Stretch:
@@ -48,7 +53,8 @@ class RedisJournal(Journal):
             if events and (bad or len(events) + len(found) > limit):
                 break
             if bad:
-                self._store.call_on("spoil", partition, entry, *(b"%d" % position for position in bad))
+                positions = (b"%d" % position for position in bad)
+                self._store.call_on("spoil", partition, self._store.link.publish, entry, *positions)
                 return None
             events += found
             ids.append(entry)
@@ -78,7 +84,7 @@ class RedisJournal(Journal):
         self._store.call_on("trim_gap", partition, b"%d" % gap.dropped, b"%d" % gap.until)
 
     def backlog(self, partition: str) -> Backlog:
-        events, used, age, dropped, since, until = self._store.call_on("backlog", partition)
+        events, used, age, dropped, since, until = self._store.call_on("backlog", partition)[0]
         gap = Gap(dropped, since, until, (partition,)) if dropped else None
         return Backlog(events, used / self._store.journal_max_bytes, age, gap)
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from .packing import pack_parts
 
-SENDING_KEYS, QUEUE_KEYS = 9, 13
+SENDING_KEYS, QUEUE_KEYS = 10, 13
 """How many of a queue's keys a script is given that only sends, and every other one."""
 
 _NAMES = (
@@ -59,6 +59,14 @@ class Keys:
     def channel(self, worker_id: str, queue_name: str | None = None) -> bytes:
         """The channel on which a worker is woken; on a cluster there is one for each queue."""
         return self.named(queue_name or _SHARED, f"wake:{worker_id}")
+
+    def queue_in(self, key: bytes) -> str:
+        """The queue that a key of it belongs to."""
+        return key[key.index(b"{") + 1 : key.rindex(b"}:")].decode()
+
+    def parked(self, queue_name: str, mark: str) -> bytes:
+        """Where the line of those is kept that are parked on one key."""
+        return self.named(queue_name, f"parked:{mark}")
 
     def of_queue(self, queue_name: str) -> list[bytes]:
         return [self.named(queue_name, name) for name in _NAMES]

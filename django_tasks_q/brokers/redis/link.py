@@ -13,10 +13,10 @@ import msgspec
 from redis.exceptions import AskError, NoScriptError
 
 from ...errors import BrokerError, ConnectionFailed
+from ...redis_trouble import refusal
 from .endpoint import Endpoint
 from .packing import pack_call, pack_command
 from .scripts import Script
-from .trouble import refusal
 
 PATIENCE = 1.0
 """Seconds for which a call that certainly did not happen is tried again."""
@@ -147,11 +147,11 @@ class Link(ABC):
                 pause = min(pause * 2, 0.2) * random.uniform(0.5, 1)
                 if time.monotonic() + pause > deadline:
                     raise
-                self._look_around()
+                self.look_around()
                 time.sleep(pause)
 
-    def _look_around(self) -> None:
-        """Before a call is tried again: things may have moved."""
+    def look_around(self) -> None:
+        """Before something is tried again: things may have moved."""
 
     @abstractmethod
     def _ask(self, slot_key: bytes, packed: bytes) -> Any:

@@ -8,8 +8,10 @@ from typing import Literal
 from ...broker import MAX_BATCH, refuse_one_id
 from ...deliveries import Delivery, Held, Outgoing, QueueCounts
 from ...errors import ConnectionClosed, DuplicateMessage
+from ...outcomes import mark_of
 from .entry import as_delivery, owner_in
 from .link import Call
+from .packing import pack_parts
 from .scripts import load
 from .store import RedisStore
 
@@ -21,7 +23,7 @@ class Operating(RedisStore):
 
     def counts(self) -> list[QueueCounts]:
         names = self.known_queues()
-        rows = self.call_on_each("counts", names)
+        rows = self.ask_about("counts", names)
         return [QueueCounts(name, *row) for name, row in zip(names, rows, strict=True)]
 
     def peek(
@@ -31,15 +33,23 @@ class Operating(RedisStore):
             return []
         is_claimed = state == "in_flight"
         place = b"claims" if is_claimed else state.encode()
-        rows = self.call_on("peek", queue_name, place, b"%d" % min(limit, MAX_BATCH))
-        return [as_delivery(queue_name, rows[at], rows[at + 1], claimed=is_claimed) for at in range(0, len(rows), 2)]
+        found: dict[bytes, Delivery] = {}
+        over, most = 0, min(limit, MAX_BATCH)
+        while over < most:
+            looked, rows = self.call_on("peek", queue_name, place, b"%d" % over, b"%d" % (most - over))
+            for at in range(0, len(rows), 2):
+                found[rows[at]] = as_delivery(queue_name, rows[at], rows[at + 1], claimed=is_claimed)
+            if not looked:
+                break
+            over += looked
+        return list(found.values())
 
     def look_up(self, message_ids: Sequence[str]) -> dict[str, Held]:
         refuse_one_id(message_ids)
         found: dict[str, Held] = {}
         names = self.known_queues() if message_ids else []
         for batch in _batches(message_ids):
-            for queue_name, rows in zip(names, self.call_on_each("look_up", names, *batch), strict=True):
+            for queue_name, rows in self.ask_about_ids("look_up", names, batch):
                 for at in range(0, len(rows), 5):
                     held = _held(queue_name, *rows[at : at + 5])
                     found.setdefault(held.delivery.message_id, held)
@@ -49,7 +59,7 @@ class Operating(RedisStore):
         return self._in_each_queue("requeue", message_ids, self.budget, self.link.publish)
 
     def discard(self, message_ids: Sequence[str]) -> list[str]:
-        return self._in_each_queue("discard", message_ids, self.budget)
+        return self._in_each_queue("discard", message_ids, self.budget, self.link.publish)
 
     def _in_each_queue(self, script: str, message_ids: Sequence[str], *args: bytes) -> list[str]:
         """The ids that a script did something to, wherever they were."""
@@ -57,7 +67,7 @@ class Operating(RedisStore):
         done: list[str] = []
         names = self.known_queues() if message_ids else []
         for batch in _batches(message_ids):
-            for rows in self.call_on_each(script, names, *args, *batch):
+            for _, rows in self.ask_about_ids(script, names, batch, *args):
                 done += [row.decode() for row in rows]
         return done
 
@@ -80,19 +90,36 @@ class Operating(RedisStore):
             raise DuplicateMessage(f"{outgoing.message.message_id} is still waiting, running or dead.")
         return bool(answer)
 
+    unparks = True
+
+    def unpark(self, key: str, number: int, queue_names: Sequence[str]) -> int:
+        unparked = 0
+        for queue_name in queue_names:
+            if unparked < number:
+                unparked += self._unpark(mark_of(key), number - unparked, queue_name)
+        return unparked
+
+    def _unpark(self, mark: str, number: int, queue_name: str) -> int:
+        of_queue = self.about("unpark", queue_name)
+        keys = of_queue.keys + pack_parts((self.keys.parked(queue_name, mark),))
+        args = (self.budget, self.link.publish, mark.encode(), b"%d" % number)
+        call = Call(of_queue.script, of_queue.slot_key, keys, of_queue.number + 1, args)
+        return int(self.link.call(call))
+
     def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
         expired = 0
         for queue_name in self.known_queues():
             if expired < limit:
                 most = b"%d" % min(limit - expired, MAX_BATCH)
-                expired += self.call_on("expire", queue_name, self.budget, b"%d" % ttl, most)
+                args = (self.budget, self.link.publish, b"%d" % ttl, most)
+                expired += self.call_on("expire", queue_name, *args)
         return expired
 
     def flush(self, queue_name: str) -> None:
         self.check_queue(queue_name)
         while True:
             try:
-                if not self.call_on("flush", queue_name, self.budget, b"%d" % _BATCH):
+                if not self.call_on("flush", queue_name, self.budget, self.link.publish, b"%d" % _BATCH):
                     return
             except ConnectionClosed:
                 continue  # whether or not this batch is gone, the next call takes what is there

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from ... import changes, clock
 from ...deliveries import Outgoing
 from ...events import Event
@@ -23,7 +25,11 @@ class StoreClock:
 
     def now(self) -> int:
         """Epoch milliseconds."""
-        return clock.wall_ms() + (self._ahead or 0)
+        return self.at(clock.wall_ms())
+
+    def at(self, wall_ms: int) -> int:
+        """What the store's clock said when this machine's said that."""
+        return wall_ms + (self._ahead or 0)
 
     def set(self, now: int) -> None:
         self._ahead = now - clock.wall_ms()
@@ -62,16 +68,27 @@ class Packer:
         message = item.message
         event = changes.created(item, self.clock.now())
         when, time = _when(item, event)
+        told = msgspec.structs.replace(event, life=0)  # the script knows which it is
         return (
             message.message_id.encode(),
             b"%d" % item.priority,
             when,
             time,
             b"1" if item.record else b"0",
-            b"repeat" if item.repeat else mode,
+            self._mode(item, mode),
             item.payload,
-            self._journalist.write(message.queue_name, event),
+            self._journalist.write(message.queue_name, told),
         )
+
+    def _mode(self, item: Outgoing, mode: bytes) -> bytes:
+        if item.life:
+            return b"revive:%d" % item.life
+        return mode if item.sent_since is None else self.again(self.clock.at(item.sent_since))
+
+    @staticmethod
+    def again(since: int) -> bytes:
+        """The mode of what may have been sent since a time of the store."""
+        return b"repeat:%d" % since
 
     def pack_all(self, items: Iterable[Outgoing], mode: bytes) -> list[bytes]:
         return [part for item in items for part in self.pack(item, mode)]

@@ -48,7 +48,8 @@ class Answer(msgspec.Struct, frozen=True):
 class Terms(msgspec.Struct, frozen=True):
     """What an exchange is made for. ``number`` 0: a burial settles in the worker's place.
 
-    ``shares``: the queues that are asked, and for how much of the room. ``listen``: be woken when there is nothing.
+    ``shares``: the queues that are asked, and for how much of the room. ``listen``: be woken when there is nothing, and
+    with ``takes`` be brought what is sent then.
     ``queue_name``: the one queue that a cluster's call is about. ``answered``: the numbers of the last exchanges that
     were answered, by ``queue_name``.
     """
@@ -58,6 +59,7 @@ class Terms(msgspec.Struct, frozen=True):
     room: int = 0
     shares: Mapping[str, int] = {}
     listen: bool = False
+    takes: bool = False
     suspects: bool = False
     queue_name: str | None = None
     answered: Mapping[str | None, int] = {}
@@ -112,7 +114,7 @@ class Trader:
             terms.worker_id.encode(),
             self._keys.channel(terms.worker_id, terms.queue_name) if terms.number else b"",
             b"%d" % terms.room,
-            b"1" if terms.listen else b"0",
+            b"%d" % (terms.listen + (terms.listen and terms.takes)),
             b"1" if terms.suspects else b"0",
             b"%d" % self._budget(),
             self._publish,
@@ -122,14 +124,25 @@ class Trader:
         for name, block in blocks.items():
             sizes = (terms.shares.get(name, -1), len(block.finished), len(block.moved), len(block.started))
             args += [b"%d" % size for size in sizes]
+        parked: list[bytes] = []
+        number = 1 + QUEUE_KEYS * len(blocks)
         for block in blocks.values():
-            self._add_block(args, block, terms.worker_id, names)
+            self._add_block(args, block, terms.worker_id, names, parked, number)
         self._add_caused(args, list(blocks), ordered)
         worker_key = self._keys.worker(terms.worker_id, terms.queue_name)
-        keys = pack_parts((worker_key,)) + b"".join([self._keys.packed(name) for name in blocks])
-        return Call(load("exchange"), worker_key, keys, 1 + QUEUE_KEYS * len(blocks), args)
+        keys = pack_parts((worker_key,)) + b"".join([self._keys.packed(name) for name in blocks]) + pack_parts(parked)
+        return Call(load("exchange"), worker_key, keys, number + len(parked), args)
 
-    def _add_block(self, args: list[bytes], block: _Block, worker_id: str, names: Mapping[Any, str]) -> None:
+    def _add_block(
+        self,
+        args: list[bytes],
+        block: _Block,
+        worker_id: str,
+        names: Mapping[Any, str],
+        parked: list[bytes],
+        keys: int,
+    ) -> None:
+        """Add what a queue's part of the script reads; the lines of what is parked are keys behind the others."""
         now = self._clock.now()
         finished = block.finished
         args += [s.delivery.message_id.encode() for s in finished]
@@ -138,10 +151,17 @@ class Trader:
         for settlement in block.moved:
             delivery = settlement.delivery
             event = changes.settled(settlement, worker_id, now, names.get(delivery.handle))
+            if isinstance(settlement.outcome, Parked):
+                line = self._keys.parked(delivery.queue_name, settlement.outcome.mark)
+                if line not in parked:
+                    parked.append(line)
+                place = b"parked %d" % (keys + parked.index(line) + 1)
+            else:
+                place = b""
             args += (
                 delivery.message_id.encode(),
                 fence(delivery, worker_id),
-                *_movement(settlement),
+                *_movement(settlement, place),
                 settlement.payload or b"",
                 self._tell(delivery.queue_name, event),
             )
@@ -182,15 +202,17 @@ class Trader:
         )
 
 
-def _movement(settlement: Settlement) -> tuple[bytes, ...]:
-    """Place, delay, failed attempts, losses and the reason of a death."""
+def _movement(settlement: Settlement, parked: bytes) -> tuple[bytes, ...]:
+    """Place, delay, failed attempts, losses and the reason of a death, or the mark of what it is parked on."""
     outcome = settlement.outcome
-    place, delay, reason = b"delayed", 0, ""
+    place, delay, reason = parked or b"delayed", 0, ""
     if isinstance(outcome, Dead):
         place, reason = b"dead", outcome.reason
     elif isinstance(outcome, Requeue):
         place = b"suspects" if outcome.suspect else b"ready"
-    elif isinstance(outcome, Retry | Parked):
+    elif isinstance(outcome, Retry):
         delay = outcome.delay
+    elif isinstance(outcome, Parked):
+        delay, reason = outcome.delay, outcome.mark
     retries, lost = changes.retries_after(settlement), changes.lost_after(settlement.delivery, outcome)
     return place, b"%d" % delay, b"%d" % retries, b"%d" % lost, reason.encode()

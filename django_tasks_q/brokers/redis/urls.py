@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from redis import ConnectionPool, Redis, RedisCluster, Sentinel, SSLConnection
 from redis.connection import Connection
 
+from ...redis_urls import parts_of, service_of
 from .cluster import ClusterLink
 from .endpoint import Endpoint
 from .link import Link, SingleLink, connector
-
-_PORTS = {"sentinel": 26379, "cluster": 6379}
 
 Timeout = Callable[[], float]
 
@@ -62,14 +61,10 @@ def _untyped(thing: Any) -> Any:
 
 def _sentinel_link(url: str, is_secure: bool, options: Mapping[str, Any], timeout: Timeout) -> Link:
     """``redis+sentinel://[user:password@]host[:port][,host[:port]…]/service[/db]``: the password is the master's."""
-    nodes, path, credentials = _parts(url, "sentinel")
-    service, _, db = path.partition("/")
-    if not service or (db and not db.isdigit()):
-        raise ValueError(
-            "A sentinel URL names the service, and perhaps a database: redis+sentinel://host:26379/service/0"
-        )
+    nodes, path, credentials = parts_of(url, "sentinel")
+    service, db = service_of(path)
     bound = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
-    wishes = {**credentials, **options, "db": int(db or 0), **({"ssl": True} if is_secure else {})}
+    wishes = {**credentials, **options, "db": db, **({"ssl": True} if is_secure else {})}
     sentinel_options = {**bound, **wishes.pop("sentinel_kwargs", {})}
     sentinel = _untyped(Sentinel)(nodes, sentinel_kwargs=sentinel_options)
     return _link_of_pool(sentinel.master_for(service, **wishes).connection_pool, timeout)
@@ -77,7 +72,7 @@ def _sentinel_link(url: str, is_secure: bool, options: Mapping[str, Any], timeou
 
 def _cluster_link(url: str, is_secure: bool, options: Mapping[str, Any], timeout: Timeout) -> Link:
     """``redis+cluster://[user:password@]host[:port][,host[:port]…]``: a cluster has no other database than 0."""
-    nodes, path, credentials = _parts(url, "cluster")
+    nodes, path, credentials = parts_of(url, "cluster")
     if path not in ("", "0"):
         raise ValueError("A Redis Cluster has no other database than 0.")
     return _cluster_of(nodes, SSLConnection if is_secure else Connection, {**credentials, **options}, timeout)
@@ -92,25 +87,3 @@ def _cluster_of(
 
     connect_to(nodes[0])  # for its complaints
     return ClusterLink(nodes, connect_to, timeout)
-
-
-def _parts(url: str, kind: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
-    """Nodes, path, and user, password and query of a URL that names several hosts."""
-    split = urlsplit(url)
-    login, _, hosts = split.netloc.rpartition("@")
-    nodes = [_node(part, _PORTS[kind]) for part in hosts.split(",") if part]
-    if not nodes:
-        raise ValueError(f"redis+{kind}:// names at least one host.")
-    user, _, password = login.partition(":")
-    credentials: dict[str, Any] = {"username": unquote(user), "password": unquote(password)}
-    named = {name: value for name, value in credentials.items() if value}
-    return nodes, split.path.strip("/"), {**named, **dict(parse_qsl(split.query))}
-
-
-def _node(text: str, port: int) -> tuple[str, int]:
-    host, separator, after = text.rpartition(":")
-    if not separator or after.endswith("]"):
-        return text.strip("[]"), port
-    if not after.isdigit():
-        raise ValueError("What follows the colon behind a host is no port.")  # it may be half a password
-    return host.strip("[]"), int(after)

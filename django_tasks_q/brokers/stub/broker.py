@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from threading import Condition, RLock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ... import changes, clock
 from ...broker import MAX_BATCH, MAX_QUEUES_PER_EXCHANGE, Broker, refuse_one_id
@@ -26,7 +26,7 @@ from ...deliveries import (
 )
 from ...errors import DecodeError, DuplicateMessage, QueueJoinTimeout, QueueNotFound
 from ...events import Event
-from ...fairness import quotas
+from ...fairness import quotas, without
 from ...message import Message
 from ...outcomes import HANDED_BACK, Dead, Parked, Requeue, Retry
 from ...recording import is_recorded
@@ -34,6 +34,7 @@ from ...waker import Waker
 from .consumer import StubConsumer
 from .entry import Entry, Place, counters, rank
 from .journal import JOURNAL_LENGTH, StubJournal
+from .queue import StubQueue, StubQueues
 
 if TYPE_CHECKING:
     from ...middleware import Middleware
@@ -51,6 +52,7 @@ class StubBroker(Broker):
 
     def __init__(self, middleware: Iterable[Middleware] | None = None, *, fail_fast_default: bool = True) -> None:
         super().__init__(middleware)
+        self.queues = StubQueues()
         self.fail_fast_default = fail_fast_default
         self.now: Callable[[], int] = clock.wall_ms
         self.dead_letters_by_queue: defaultdict[str, list[MessageProxy]] = defaultdict(list)
@@ -64,13 +66,13 @@ class StubBroker(Broker):
         self._leases: dict[str, int] = {}
         self._wakers: set[Waker] = set()
         self._busy: Counter[str] = Counter()
-        self._next_lives: dict[str, int] = {}
+        self._ended: dict[str, tuple[int, int]] = {}  # the next life, and when the last one ended
         self._taken: deque[tuple[str, int, int]] = deque(maxlen=JOURNAL_LENGTH)
 
     # Sending
 
-    def _open_queue(self, queue_name: str) -> Any:
-        return queue_name
+    def _open_queue(self, queue_name: str) -> StubQueue:
+        return StubQueue(self, queue_name)
 
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
         with self._changed:
@@ -78,7 +80,7 @@ class StubBroker(Broker):
             new: list[Outgoing] = []
             for item in outgoing:
                 message_id = item.message.message_id
-                if item.repeat and (message_id in fresh or self._is_known(message_id)):
+                if item.sent_since is not None and (message_id in fresh or self._had(message_id, item.sent_since)):
                     continue
                 if message_id in self._entries or message_id in fresh:
                     raise DuplicateMessage(f"{message_id} is still waiting or running.")
@@ -88,9 +90,9 @@ class StubBroker(Broker):
                 self._store(item)
             self._wake()
 
-    def _is_known(self, message_id: str) -> bool:
-        """Whether the message is here, or was."""
-        return message_id in self._entries or message_id in self._next_lives
+    def _had(self, message_id: str, since: int) -> bool:
+        """Whether the message is here, or was at that time or later."""
+        return message_id in self._entries or self._ended.get(message_id, (0, -1))[1] >= since
 
     def _store(self, item: Outgoing) -> None:
         now = self.now()
@@ -99,7 +101,7 @@ class StubBroker(Broker):
             next(self._sequence), message.message_id, message.queue_name, item.payload, item.priority, enqueued_at=now
         )
         entry.record = item.record
-        entry.life = self._next_lives.pop(entry.message_id, 0)
+        entry.life = max(item.life, self._ended.pop(entry.message_id, (0, 0))[0])
         self._entries[entry.message_id] = entry
         self._by_sequence[entry.sequence] = entry
         self._busy[entry.queue_name] += 1
@@ -123,9 +125,9 @@ class StubBroker(Broker):
         self._busy[entry.queue_name] -= entry.place != "dead"
         del self._entries[entry.message_id]
         del self._by_sequence[entry.sequence]
-        self._next_lives[entry.message_id] = entry.life + 1
-        if len(self._next_lives) > JOURNAL_LENGTH:
-            del self._next_lives[next(iter(self._next_lives))]
+        self._ended[entry.message_id] = (entry.life + 1, self.now())
+        if len(self._ended) > JOURNAL_LENGTH:
+            del self._ended[next(iter(self._ended))]
 
     def _note(self, event: Event) -> None:
         if is_recorded(event):
@@ -157,11 +159,28 @@ class StubBroker(Broker):
             if not delayed:
                 return False
             entry = min(delayed, key=lambda entry: (entry.due_at, entry.sequence))
-            entry.enqueued_at = self.now()
-            self._put(entry, "ready")
-            self._note(changes.promoted(entry.message_id, entry.enqueued_at, *counters(entry)))
-            self._wake()
+            self._hasten(entry)
             return True
+
+    unparks = True
+
+    def unpark(self, key: str, number: int, queue_names: Sequence[str]) -> int:
+        with self._changed:
+            parked = [
+                entry
+                for entry in self._entries.values()
+                if entry.place == "delayed" and entry.parked == key and entry.queue_name in queue_names
+            ]
+            parked.sort(key=lambda entry: (entry.priority, entry.sequence))
+            for entry in parked[:number]:
+                self._hasten(entry)
+            return len(parked[:number])
+
+    def _hasten(self, entry: Entry) -> None:
+        entry.enqueued_at = self.now()
+        self._put(entry, "ready")
+        self._note(changes.promoted(entry.message_id, entry.enqueued_at, *counters(entry)))
+        self._wake()
 
     def _next_due(self) -> int | None:
         return self._delayed[0][0] if self._delayed else None
@@ -176,8 +195,8 @@ class StubBroker(Broker):
             self._leases[worker.worker_id] = self.now() + self.lease
         return StubConsumer(self, worker)
 
-    def _claim(self, worker: WorkerInfo, room: int, turn: int) -> list[Delivery]:
-        weights = worker.queues or dict.fromkeys(self.queues, 1)
+    def _claim(self, worker: WorkerInfo, room: int, turn: int, left_out: Collection[str]) -> list[Delivery]:
+        weights = without(worker.queues or dict.fromkeys(self.queues, 1), left_out)
         place: Place = "suspect" if worker.suspects else "ready"
         claimed: list[Delivery] = []
         for queue_name, share in quotas(weights, room, turn, MAX_QUEUES_PER_EXCHANGE):
@@ -204,6 +223,7 @@ class StubBroker(Broker):
         entry.retries, entry.lost = changes.retries_after(settlement), changes.lost_after(delivery, outcome)
         if settlement.payload is not None:
             entry.payload = settlement.payload
+        entry.parked = outcome.key if isinstance(outcome, Parked) else ""
         if isinstance(outcome, Retry | Parked):
             self._put(entry, "delayed", now + outcome.delay)
         elif isinstance(outcome, Dead):
@@ -243,11 +263,11 @@ class StubBroker(Broker):
 
     # Leases and burials
 
-    def renew(self, worker_ids: Sequence[str]) -> None:
+    def renew(self, worker_ids: Sequence[str]) -> Collection[str]:
         with self._changed:
-            for worker_id in worker_ids:
-                if worker_id in self._leases:
-                    self._leases[worker_id] = self.now() + self.lease
+            renewed = [worker_id for worker_id in worker_ids if worker_id in self._leases]
+            self._leases.update(dict.fromkeys(renewed, self.now() + self.lease))
+            return renewed
 
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
         started = {(casualty.message_id, casualty.number): casualty for casualty in casualties}
@@ -380,7 +400,9 @@ class StubBroker(Broker):
     def journal(self) -> StubJournal:
         return self._journal
 
-    def join(self, queue_name: str, *, timeout: int | None = None, fail_fast: bool | None = None) -> None:
+    def join(
+        self, queue_name: str, *, interval: int = 100, timeout: int | None = None, fail_fast: bool | None = None
+    ) -> None:
         """Wait until nothing in the queue is waiting, delayed or running.
 
         Parameters:

@@ -54,7 +54,7 @@ class StubConsumer(Consumer):
             if worker_id not in broker._leases:
                 return Exchange([], refused, fenced=True)
             self._turn += 1
-            return Exchange(broker._claim(self._worker, room, self._turn), refused)
+            return Exchange(broker._claim(self._worker, room, self._turn, self.left_out), refused)
 
     def wait(self, timeout: float) -> None:
         due = self._broker._next_due()

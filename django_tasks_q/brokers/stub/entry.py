@@ -34,6 +34,7 @@ class Entry(msgspec.Struct):
     died: int = 0
     died_at: int = 0
     reason: str = ""
+    parked: str = ""
     record: bool = True
 
     def delivery(self) -> Delivery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from django_tasks_q import __version__, conf, get_broker
 from django_tasks_q.durations import parse_milliseconds, parse_seconds
 from django_tasks_q.errors import BrokerConnectionError, BrokerNotReady, ProcessesFailed, did_you_mean
 from django_tasks_q.logging import get_logger
+from django_tasks_q.middleware import AsyncIO
 from django_tasks_q.operations.readiness import check_records
 from django_tasks_q.supervisor import Options, Supervisor, handle, launch
 from django_tasks_q.supervisor.boot import wait_for_broker
@@ -58,6 +60,7 @@ class Command(BaseCommand):
         )
         add("--watch-use-polling", action="store_true", help="look at the files instead of asking the system")
         add("--use-spawn", action="store_true", help="start fresh interpreters instead of forking")
+        add("--use-gevent", action="store_true", help="run messages in greenlets; -t may then be hundreds")
         add("--pid-file", metavar="FILE", help="write the process id there, and refuse to start twice")
         add("--log-file", metavar="FILE", help="log there instead of standard error")
         add("--log-format", choices=["text", "json"], default="text", help="json: an object on each line")
@@ -86,6 +89,8 @@ class Command(BaseCommand):
         options = self._options(given)
         if options.watch is not None and not os.path.isdir(options.watch):
             _leave(f"--watch needs a folder, and there is none at {options.watch}.")
+        if options.use_gevent:
+            check_gevent(options)
         try:
             configure(options.log_format, options.log_file, options.verbosity)
         except OSError as error:
@@ -133,6 +138,7 @@ class Command(BaseCommand):
         return Options(
             processes=given["processes"] or conf.get("PROCESSES"),
             threads=given["threads"] or conf.get("THREADS"),
+            async_concurrency=0 if given["use_gevent"] else conf.get("ASYNC_CONCURRENCY"),
             queues=parse_queues(given["queues"]),
             watch=None if watch is None else str(Path(watch or _project_folder()).resolve()),
             watch_use_polling=given["watch_use_polling"],
@@ -144,6 +150,7 @@ class Command(BaseCommand):
             max_memory_mib=given["max_memory"],
             max_age_seconds=given["max_age"],
             use_spawn=given["use_spawn"],
+            use_gevent=given["use_gevent"],
             burst=given["burst"],
             maintenance=not given["no_maintenance"],
             wait_for_broker=given["wait_for_broker"],
@@ -169,6 +176,22 @@ def parse_queues(given: list[str]) -> dict[str, int]:
     return queues
 
 
+def check_gevent(options: Options) -> None:
+    """CommandError where gevent is missing, or cannot run what these workers would be sent."""
+    if find_spec("gevent") is None:
+        _leave('--use-gevent needs gevent: pip install "django-tasks-q[gevent]"')
+    broker = get_broker()
+    served = options.queues or broker.queues
+    names = sorted(name for name, item in broker.actors.items() if item.is_async and item.queue_name in served)
+    if names:
+        _leave(
+            f"Greenlets cannot share their thread with the event loop of async actors: {', '.join(names)}. Give these "
+            "a queue of their own, and start one runworkers with --use-gevent and one without (-Q says which queues)."
+        )
+    if any(isinstance(item, AsyncIO) for item in broker.middleware):
+        _leave("Greenlets cannot share their thread with the event loop of the AsyncIO middleware: leave that out.")
+
+
 def greet(options: Options) -> None:
     """The first lines: what runs, on what, and how to end it."""
     broker = get_broker()
@@ -178,7 +201,7 @@ def greet(options: Options) -> None:
     say(f"django_tasks_q {__version__}, broker {broker.address}")
     say(f"  queues     {', '.join(names) or 'none: no actor is declared'}")
     say(f"  actors     {len(broker.actors)} in {', '.join(apps) or 'no app'}")
-    say(f"  processes  {options.processes} x {options.threads} threads")
+    say(f"  processes  {options.processes} x {options.threads} {'greenlets' if options.use_gevent else 'threads'}")
     if options.watch is not None:
         say(f"  watching   {options.watch}")
     say("Stop with Ctrl-C.")

@@ -1,20 +1,16 @@
-"""The backends of rate limiters. The database's needs Django with its apps loaded, so it is imported when asked for."""
+"""The backends of rate limiters."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ...backends import find_in
 from .stub import StubBackend
 
 if TYPE_CHECKING:
     from .database import DatabaseBackend
+    from .redis import RedisBackend
 
-__all__ = ["DatabaseBackend", "StubBackend"]
+__all__ = ["DatabaseBackend", "RedisBackend", "StubBackend"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "DatabaseBackend":
-        from .database import DatabaseBackend
-
-        return DatabaseBackend
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = find_in(__name__)

@@ -65,6 +65,10 @@ class CompareAndSwapBackend(RateLimiterBackend):
         mutex, now = self._read(key)
         return next((holder.expires_at - now for holder in mutex.live(now) if holder.token == token), None)
 
+    def held(self, key: str) -> int:
+        mutex, now = self._read(key)
+        return len(mutex.live(now))
+
     def inspect(self) -> list[Held]:
         mutexes, now = self._read_held()
         return [

@@ -49,7 +49,7 @@ class Erlang(Private):
         """Evaluate Erlang inside a node, in some milliseconds, and return the term that comes out, as text."""
         command = [program("erl_call"), "-address", f"localhost:{dist_port}", "-c", self.cookie, "-r", "-e"]
         done = subprocess.run(
-            command, input=f"{expression}.\n", env=self.env, capture_output=True, text=True, timeout=60
+            command, input=f"{expression}.\n", env=self.env, capture_output=True, text=True, timeout=200
         )
         answer = done.stdout.strip()
         assert answer.startswith("{ok, "), f"{expression}: {answer} {done.stderr}"

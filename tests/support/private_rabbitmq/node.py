@@ -88,7 +88,7 @@ class PrivateRabbitMQ(Private):
     def ctl(self, *words: str) -> str:
         """What rabbitmqctl prints. Takes about two seconds a call, all of them its own start: prefer ``eval``."""
         command = [program("rabbitmqctl"), "--quiet", "--node", self.name, *words]
-        done = subprocess.run(command, env=self._env(), capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=self._env(), capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, f"rabbitmqctl {' '.join(words)}: {done.stdout}{done.stderr}"
         return done.stdout
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from tests.support.ports import free_port
@@ -48,6 +49,38 @@ class RedisCluster(Private):
         """Those who have copied everything from it and follow it."""
         followers = [value for name, value in master.info("replication").items() if name.startswith("slave")]
         return [self._at(each["port"]) for each in followers if isinstance(each, dict) and each["state"] == "online"]
+
+    def move(self, key: str) -> PrivateRedis:
+        """Have another master serve a key, and all that are in its slot; returns that master.
+
+        As operators do it: key by key, while clients go on.
+        """
+        with self.moving(key) as new:
+            return new
+
+    @contextmanager
+    def moving(self, key: str) -> Iterator[PrivateRedis]:
+        """The same, standing still while half of the keys have moved; they all have at the end."""
+        old = self.master_of(key)
+        new = next(master for master in self.masters() if master is not old)
+        slot = self.slot(key)
+        old_id, new_id = old.command("CLUSTER", "MYID"), new.command("CLUSTER", "MYID")
+
+        def migrate(keys: list[str]) -> None:
+            for one in keys:
+                old.command("MIGRATE", new.host, new.port, one, 0, 5_000)
+
+        new.command("CLUSTER", "SETSLOT", slot, "IMPORTING", old_id)
+        old.command("CLUSTER", "SETSLOT", slot, "MIGRATING", new_id)
+        migrate(old.command("CLUSTER", "GETKEYSINSLOT", slot, old.command("CLUSTER", "COUNTKEYSINSLOT", slot) // 2))
+        yield new
+        while keys := old.command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+            migrate(keys)
+        for node in (new, old, *self.masters()):
+            node.command("CLUSTER", "SETSLOT", slot, "NODE", new_id)
+
+    def slot(self, key: str) -> int:
+        return int(self.nodes[0].command("CLUSTER", "KEYSLOT", key))
 
     def wait_until_whole(self, seconds: float = START_SECONDS) -> None:
         """Until all nodes that run agree that every slot is served."""

@@ -1,15 +1,18 @@
--- What waits in a journal.
+-- What waits in the journals of some queues.
 --
--- KEYS     the thirteen of the queue (keys.py)
--- Returns  {events, bytes, age in ms of the oldest entry, dropped, since, until}
+-- KEYS     the thirteen of each queue (keys.py)
+-- Returns  for each queue {events, bytes, age in ms of the oldest entry, dropped, since, until}
 -- Reads only.
 --@ queue
-local q = queue_at(1)
-local now = clock()
-local fill = redis.call('HMGET', q.fill, 'events', 'bytes', 'dropped', 'since', 'until')
-local oldest = redis.call('XRANGE', q.journal, '-', '+', 'COUNT', 1)[1]
-local age = oldest and math.max(0, now - string.match(oldest[1], '^%d+')) or 0
-for i = 1, 5 do
-  fill[i] = tonumber(fill[i] or 0)
+local now, rows = clock(), {}
+for j = 1, #KEYS / 13 do
+  local q = queue_at(13 * j - 12)
+  local fill = redis.call('HMGET', q.fill, 'events', 'bytes', 'dropped', 'since', 'until')
+  local oldest = redis.call('XRANGE', q.journal, '-', '+', 'COUNT', 1)[1]
+  local age = oldest and math.max(0, now - string.match(oldest[1], '^%d+')) or 0
+  for i = 1, 5 do
+    fill[i] = tonumber(fill[i] or 0)
+  end
+  rows[j] = {fill[1], fill[2], age, fill[3], fill[4], fill[5]}
 end
-return {fill[1], fill[2], age, fill[3], fill[4], fill[5]}
+return rows

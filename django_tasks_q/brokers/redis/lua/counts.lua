@@ -1,30 +1,38 @@
--- How much a queue holds, and how long the oldest of each priority has been ready.
+-- How much some queues hold, and how long the oldest of each priority has been ready.
 --
--- KEYS     the thirteen of the queue (keys.py)
--- Returns  {ready (suspects too), in flight, delayed, dead, age in ms of the oldest that is ready}
--- Reads only; its loop runs once for each priority in use, at most 201 times.
+-- KEYS     the thirteen of each queue (keys.py)
+-- Returns  for each queue {ready (suspects too), in flight, delayed, dead, age in ms of the oldest that is ready}
+-- Reads only; its inner loop runs once for each priority in use, at most 201 times.
 --@ queue header
-local q = queue_at(1)
-local now = clock()
-local oldest = 0
-for _, line in ipairs({q.ready, q.suspects}) do
-  local from = '-inf'
-  for _ = 1, 201 do
-    local head = redis.call('ZRANGEBYSCORE', line, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    if not head[1] then
-      break
+local now, rows = clock(), {}
+
+local function oldest_in(q)
+  local oldest = 0
+  for _, line in ipairs({q.ready, q.suspects}) do
+    local from = '-inf'
+    for _ = 1, 201 do
+      local head = redis.call('ZRANGEBYSCORE', line, from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      if not head[1] then
+        break
+      end
+      local entry = redis.call('HGET', q.messages, head[1])
+      if entry then
+        oldest = math.max(oldest, now - read_header(entry).enqueued_at)
+      end
+      from = string.format('%.0f', (math.floor(head[2] / 2 ^ 45) + 1) * 2 ^ 45)
     end
-    local entry = redis.call('HGET', q.messages, head[1])
-    if entry then
-      oldest = math.max(oldest, now - read_header(entry).enqueued_at)
-    end
-    from = string.format('%.0f', (math.floor(head[2] / 2 ^ 45) + 1) * 2 ^ 45)
   end
+  return oldest
 end
-return {
-  redis.call('ZCARD', q.ready) + redis.call('ZCARD', q.suspects),
-  redis.call('HLEN', q.claims),
-  redis.call('ZCARD', q.delayed),
-  redis.call('ZCARD', q.dead),
-  oldest,
-}
+
+for j = 1, #KEYS / 13 do
+  local q = queue_at(13 * j - 12)
+  rows[j] = {
+    redis.call('ZCARD', q.ready) + redis.call('ZCARD', q.suspects),
+    redis.call('HLEN', q.claims),
+    redis.call('ZCARD', q.delayed),
+    redis.call('ZCARD', q.dead),
+    oldest_in(q),
+  }
+end
+return rows

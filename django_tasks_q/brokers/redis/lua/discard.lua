@@ -1,22 +1,23 @@
 -- Drop the messages of these ids that wait, are delayed or dead; what runs is left alone.
 --
 -- KEYS     the thirteen of the queue (keys.py)
--- ARGV     1 the journal's budget in bytes  2.. ids, at most 1,000
--- Returns  the ids that were dropped
+-- ARGV     1 the journal's budget in bytes  2 the command that publishes  3.. ids, at most 1,000
+-- Returns  {how many of the ids it looked at: it stops when it has read enough, the ids that were dropped}
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.
 --@ queue header journal lives withdraw
 local q = queue_at(1)
 redis.call('SREM', q.waiters, '')
 local now = clock()
-local asked = {unpack(ARGV, 2)}
+local asked = {unpack(ARGV, 3)}
 local claims = redis.call('HMGET', q.claims, unpack(asked))
-local idle = {}
+local idle, number = {}, {}
 for i = 1, #asked do
   if not claims[i] then
     idle[#idle + 1] = asked[i]
+    number[#idle] = i
   end
 end
-local gone = found_among(q, idle)
+local gone, looked = found_among(q, idle)
 withdraw(q, gone, now)
-tell(q, tonumber(ARGV[1]))
-return ids_of(gone)
+tell(q, tonumber(ARGV[1]), ARGV[2])
+return {looked < #idle and number[looked] or #asked, ids_of(gone)}

@@ -3,7 +3,8 @@
 --
 -- KEYS     1 the worker's  then thirteen for each queue (keys.py)
 -- ARGV     1 number of the exchange; 0: a burial settles in the worker's place
---          2 worker  3 channel that wakes it  4 room  5 '1': let me be woken when there is nothing
+--          2 worker  3 channel that wakes it  4 room  5 let me be woken when there is nothing: '1', or '2': and
+--          brought what is sent, for I run nothing
 --          6 '1': suspects only  7 the journal's budget in bytes  8 the command that publishes  9 number of queues
 --          10 number of the last exchange whose answer the worker has
 --          then for each queue: share of the room (-1: not asked), finished, moved, started
@@ -25,7 +26,7 @@ for j = 1, tonumber(ARGV[9]) do
   asked[j] = shares[j] >= 0
   parts[j] = {tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3])}
 end
-redis.call('SREM', queues[1].waiters, channel)
+leave(queues[1], channel)
 local now, now_us = clock()
 
 local known = number > 0 and redis.call('HMGET', KEYS[1], 'number', 'answer')
@@ -117,13 +118,16 @@ end
 -- Wake, wait, remember
 local next_due, poor, is_idle = -1, {}, #claimed == 0 and room > 0 and not is_fenced
 for j, q in ipairs(queues) do
+  if j > 1 then
+    leave(q, channel)  -- it may have no room any more for what it would be brought, or run something
+  end
   if is_idle and asked[j] then
     local head = redis.call('ZRANGE', q.delayed, 0, 0, 'WITHSCORES')
     if head[2] and (next_due < 0 or tonumber(head[2]) < next_due) then
       next_due = tonumber(head[2])
     end
-    if ARGV[5] == '1' then
-      redis.call('SADD', q.waiters, channel)
+    if ARGV[5] ~= '0' then
+      redis.call('SADD', q.waiters, ARGV[5] == '2' and TAKES .. channel or channel)
     end
   elseif redis.call('EXISTS', q.ready) == 1 then
     wake(q, publish)
@@ -131,11 +135,14 @@ for j, q in ipairs(queues) do
   if redis.call('EXISTS', q.messages) == 0 then
     redis.call('DEL', q.sequence)
   end
-  if tell(q, budget) == 1 then
+  if tell(q, budget, publish) == 1 then
     poor[#poor + 1] = j
   end
 end
 if number > 0 and not is_fenced then
+  if known[1] == '0' then
+    redis.call('PERSIST', KEYS[1])
+  end
   local ids = {}
   for i = 1, #claimed, 3 do
     ids[#ids + 1], ids[#ids + 2] = claimed[i], claimed[i + 1]

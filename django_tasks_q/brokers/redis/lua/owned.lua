@@ -3,18 +3,17 @@
 --
 -- KEYS     the thirteen of the queue (keys.py)
 -- ARGV     1 worker  2 cursor, 0 to begin  3 channel that wakes the worker
--- Returns  {cursor, 0 when that was all; id, entry, since when it is known to run (epoch ms) or '', ...}
+-- Returns  {cursor, 0 when that was all; id, since when it is known to run (epoch ms) or '', ...}
 -- Atomic: one script; it writes nothing but a removal.
---@ queue
+--@ queue wake
 local q = queue_at(1)
-redis.call('SREM', q.waiters, ARGV[3])
+leave(q, ARGV[3])
 local scanned = redis.call('HSCAN', q.claims, ARGV[2], 'COUNT', 500)
 local owned = {}
 for i = 1, #scanned[2], 2 do
   local worker, started = string.match(scanned[2][i + 1], '^%d+:%d+:(.*)|(%d*)$')
-  local entry = worker == ARGV[1] and redis.call('HGET', q.messages, scanned[2][i])
-  if entry then
-    owned[#owned + 1], owned[#owned + 2], owned[#owned + 3] = scanned[2][i], entry, started
+  if worker == ARGV[1] then
+    owned[#owned + 1], owned[#owned + 2] = scanned[2][i], started
   end
 end
 return {scanned[1], owned}

@@ -17,7 +17,7 @@ if not fresh then
   return {now, -1}
 end
 store(new, fresh, now, ARGV[1])
-withdraw(old, found_among(old, {ARGV[3]}), now)
-tell(new, budget)
-tell(old, budget)
+withdraw(old, (found_among(old, {ARGV[3]})), now)
+tell(new, budget, ARGV[1])
+tell(old, budget, ARGV[1])
 return {now, 1}

@@ -2,17 +2,19 @@
 --
 -- KEYS     the thirteen of the queue (keys.py)
 -- ARGV     1 the journal's budget in bytes  2 the command that publishes  3.. ids, at most 1,000
--- Returns  the ids that were dead letters
+-- Returns  {how many of the ids it looked at: it stops when it has read enough, the ids that were dead letters}
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.
 --@ queue header journal wake
 local q = queue_at(1)
 redis.call('SREM', q.waiters, '')
 local now = clock()
-local requeued = {}
-for i = 3, #ARGV do
-  local id = ARGV[i]
-  if redis.call('ZREM', q.dead, id) == 1 then
-    local entry = redis.call('HGET', q.messages, id)
+local requeued, looked, bytes = {}, 0, 0
+while looked < #ARGV - 2 and bytes < ENOUGH_BYTES do
+  looked = looked + 1
+  local id = ARGV[2 + looked]
+  local entry = redis.call('ZREM', q.dead, id) == 1 and redis.call('HGET', q.messages, id)
+  if entry then
+    bytes = bytes + #entry
     local header = read_header(entry)
     local payload = payload_of(entry, header)
     header.life, header.retries, header.lost, header.enqueued_at = header.life + 1, 0, 0, now
@@ -24,6 +26,6 @@ for i = 3, #ARGV do
 end
 if #requeued > 0 then
   wake(q, ARGV[2])
-  tell(q, tonumber(ARGV[1]))
+  tell(q, tonumber(ARGV[1]), ARGV[2])
 end
-return requeued
+return {looked, requeued}

@@ -11,14 +11,18 @@ local function claim_some(q, number, line, most, worker, claimed)
   local entries = redis.call('HMGET', q.messages, unpack(ids))
   local fences = {}
   for i = 1, #ids do
-    local claims, life = struct.unpack('>I4I4', entries[i], 9)
-    fences[2 * i - 1] = ids[i]
-    fences[2 * i] = life .. ':' .. (claims + 1) .. ':' .. worker .. '|'
-    local at = #claimed
-    claimed[at + 1], claimed[at + 2], claimed[at + 3] = number, ids[i], entries[i]
-    claimed.bytes = claimed.bytes + #entries[i]
+    if entries[i] then  -- or else somebody has removed keys: what is left must not keep the others back
+      local claims, life = struct.unpack('>I4I4', entries[i], 9)
+      fences[#fences + 1] = ids[i]
+      fences[#fences + 1] = life .. ':' .. (claims + 1) .. ':' .. worker .. '|'
+      local at = #claimed
+      claimed[at + 1], claimed[at + 2], claimed[at + 3] = number, ids[i], entries[i]
+      claimed.bytes = claimed.bytes + #entries[i]
+    end
   end
-  redis.call('HSET', q.claims, unpack(fences))
+  if #fences > 0 then
+    redis.call('HSET', q.claims, unpack(fences))
+  end
   return #ids
 end
 

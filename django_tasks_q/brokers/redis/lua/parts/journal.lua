@@ -61,8 +61,9 @@ local function drop_oldest(q)
   return count_off(q, bytes, events)
 end
 
--- Append what was noted, within the budget. 1 when the journal is over half of it, else 0.
-local function tell(q, budget)
+-- Append what was noted, within the budget, and say so on the channel that is called as the journal if it was empty:
+-- whoever mirrors looks until it is empty again. 1 when the journal is over half of its budget, else 0.
+local function tell(q, budget, publish)
   local events = q.events
   if #events == 0 then
     return 0
@@ -80,6 +81,7 @@ local function tell(q, budget)
   local total = redis.call('HINCRBY', q.fill, 'bytes', bytes)
   if redis.call('HINCRBY', q.fill, 'events', #events) == #events then
     redis.call('PERSIST', q.journal)
+    redis.call(publish, q.journal, '')
   end
   local dropped = 0
   while total > budget and dropped < 1000 do

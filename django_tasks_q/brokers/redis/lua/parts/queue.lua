@@ -1,4 +1,4 @@
--- One queue's keys from KEYS[first] on, in the order of keys.py. Scripts that send are given the first nine only.
+-- One queue's keys from KEYS[first] on, in the order of keys.py. Scripts that send are given the first ten only.
 local function queue_at(first)
   return {
     messages = KEYS[first],          -- hash: id -> header, reason, payload (see header.lua)
@@ -7,7 +7,7 @@ local function queue_at(first)
     lives = KEYS[first + 3],         -- hash: id that ended -> its next life
     former_lives = KEYS[first + 4],  -- the same, older
     sequence = KEYS[first + 5],      -- counter: the last place in line
-    waiters = KEYS[first + 6],       -- set: channels of workers that found nothing
+    waiters = KEYS[first + 6],       -- set: channels of workers that found nothing (see wake.lua)
     journal = KEYS[first + 7],       -- stream: events for the mirror
     fill = KEYS[first + 8],          -- hash: bytes and events in the journal, and its gap
     claims = KEYS[first + 9],        -- hash: id -> fence, and since when it is known to run

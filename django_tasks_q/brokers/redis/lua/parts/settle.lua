@@ -1,7 +1,8 @@
 -- Settlements, each only for whoever owns the delivery: the fence is life, number and worker, and ends with '|', after
--- which stands since when the delivery is known to run.
+-- which stands since when the delivery is known to run: digits only, or else it is of a worker with a longer name.
 local function owns(claim, fence)
-  return claim and (claim == fence or string.sub(claim, 1, #fence) == fence)
+  return claim and (claim == fence
+    or string.sub(claim, 1, #fence) == fence and string.find(claim, '^%d+$', #fence + 1) ~= nil)
 end
 
 local function life_in(fence)
@@ -36,6 +37,10 @@ end
 
 local MOVE = 9  -- id, fence, place, delay, retries, lost, reason, payload ('' as it was), event
 
+-- What is parked is delayed, its reason is a mark, and `parked 17` says that the 17th key is the line of those with this
+-- mark. Whoever was promoted meanwhile or has gone stays in the line until somebody looks (unpark.lua).
+local PARKED_TTL = 604800000
+
 -- One delivery goes to another place. false when it was not owned.
 local function move(q, first, now, now_us)
   local id, fence, place = ARGV[first], ARGV[first + 1], ARGV[first + 2]
@@ -43,6 +48,10 @@ local function move(q, first, now, now_us)
     return false
   end
   local entry = redis.call('HGET', q.messages, id)
+  if not entry then
+    redis.call('HDEL', q.claims, id)
+    return false
+  end
   local header = read_header(entry)
   local payload, reason = ARGV[first + 7], ARGV[first + 6]
   if payload == '' then
@@ -53,7 +62,13 @@ local function move(q, first, now, now_us)
   header.lost = tonumber(ARGV[first + 5])
   redis.call('HDEL', q.claims, id)
   redis.call('HSET', q.messages, id, make_entry(header, reason, payload))
-  if place == 'delayed' then
+  local line = string.match(place, '^parked (%d+)$')
+  if line then
+    line = KEYS[tonumber(line)]
+    redis.call('ZADD', line, header.score, id)
+    redis.call('PEXPIRE', line, PARKED_TTL)
+    redis.call('ZADD', q.delayed, now + ARGV[first + 3], id)
+  elseif place == 'delayed' then
     redis.call('ZADD', q.delayed, now + ARGV[first + 3], id)
   elseif place == 'dead' then
     redis.call('ZADD', q.dead, now_us, id)

@@ -3,8 +3,9 @@
 --          '+' time milliseconds from now
 --          '=' at time, epoch milliseconds; it is delayed even if that has passed, as its event says
 --          '?' the sender takes time for past; by this clock it may not be
---   mode   'new': a known id is refused   'repeat': left out when it is or was known   'caused': left out while known
---          'repeat:' and epoch milliseconds: as 'repeat', but what ended before then was another message
+--   mode   'new': a known id is refused   'caused': left out while known
+--          'repeat:' and epoch milliseconds: left out when it is known, or was then or later; what ended before then
+--          was another message   'revive:' and a life: left out while known, and begins that life or a later one
 --   event  its creation as JSON without a life, or ''
 local ITEM = 8
 local LINE = 2 ^ 45  -- places in line for each priority: 201 of them stay below 2^53
@@ -18,8 +19,8 @@ end
 
 -- Whether a message that is sent again had arrived, when the last one of its id ended at that time.
 local function was_sent(item, ended)
-  local since = string.match(item.mode, '^repeat:?(%d*)$')
-  return since and (since == '' or tonumber(ended) >= tonumber(since))
+  local since = string.match(item.mode, '^repeat:(%d+)$')
+  return since and tonumber(ended) >= tonumber(since)
 end
 
 -- Those that are to be stored, with their lives; or nil and the number of the first that is refused.
@@ -40,7 +41,7 @@ local function sift(q, items)
       return nil, i
     end
     if not is_known and not (life and was_sent(item, ended)) then
-      item.life = tonumber(life or 0)
+      item.life = math.max(tonumber(life or 0), tonumber(string.match(item.mode, '^revive:(%d+)$') or 0))
       fresh[#fresh + 1] = item
       seen[item.id] = true
     end
@@ -65,7 +66,8 @@ local function note_creation(q, item)
   end
 end
 
--- Store items, none of which is known, and wake who waits.
+-- Store items, none of which is known, and wake who waits. One that is ready, with no other before it, goes straight to
+-- who waits: it need not ask.
 local function store(q, items, now, publish)
   local place = redis.call('INCRBY', q.sequence, #items) - #items
   local entries, ready, delayed, earliest = {}, {}, {}, nil
@@ -90,7 +92,11 @@ local function store(q, items, now, publish)
     note_creation(q, item)
   end
   write_all('HSET', q.messages, entries)
-  if #ready > 0 then
+  if #items == 1 and #ready > 0 and redis.call('EXISTS', q.ready) == 0 then
+    if not hand_over(q, entries[1], entries[2], items[1].life, publish) then
+      write_all('ZADD', q.ready, ready)
+    end
+  elseif #ready > 0 then
     write_all('ZADD', q.ready, ready)
     wake(q, publish)
   end

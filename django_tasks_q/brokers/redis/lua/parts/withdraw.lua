@@ -22,18 +22,32 @@ local function withdraw(q, gone, now)
   end
 end
 
--- The messages among ids that are there, with their entries.
+-- The messages among ids that are there, with their entries, until enough bytes were read; and how many of the ids
+-- were looked at, at least one.
 local function found_among(q, ids)
-  local found = {}
-  if #ids > 0 then
-    local entries = redis.call('HMGET', q.messages, unpack(ids))
-    for i = 1, #ids do
+  local found, bytes, looked = {}, 0, 0
+  while looked < #ids and bytes < ENOUGH_BYTES do
+    local last = math.min(looked + MESSAGES_AT_A_TIME, #ids)
+    local entries = redis.call('HMGET', q.messages, unpack(ids, looked + 1, last))
+    for i = 1, #entries do
       if entries[i] then
-        found[#found + 1], found[#found + 2] = ids[i], entries[i]
+        found[#found + 1], found[#found + 2] = ids[looked + i], entries[i]
+        bytes = bytes + #entries[i]
       end
     end
+    looked = last
   end
-  return found
+  return found, looked
+end
+
+-- The same for the first ids of a line, out of which those go that have no message.
+local function drop_first(q, line, ids, now)
+  local found, looked = found_among(q, ids)
+  withdraw(q, found, now)
+  if #found < 2 * looked then
+    redis.call('ZREM', line, unpack(ids, 1, looked))
+  end
+  return looked
 end
 
 local function ids_of(found)

@@ -1,4 +1,4 @@
-"""Messages as bytes: strict JSON by default, pickle for those who ask for it.
+"""Messages as strict JSON, the default.
 
 JSON here is exactly what comes back: what would silently change on the way (a key that is no text,
 ``NaN``, a date, bytes) is refused at ``send()`` with the path of the culprit. Tuples become lists,
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
-from abc import ABC, abstractmethod
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from .errors import DecodeError, EncodeError, MessageTooLarge
+from ..errors import DecodeError, EncodeError, MessageTooLarge
+from .encoder import Encoder
 
 MAX_DEPTH = 200
 """Nesting that the default encoder accepts. Far below what would exhaust the stack of a decoder."""
@@ -33,19 +34,6 @@ _HINTS = {
 }
 
 
-class Encoder(ABC):
-    """Turns the dict of a message into bytes and back.
-
-    ``encode`` raises :class:`EncodeError`, ``decode`` raises :class:`DecodeError`.
-    """
-
-    @abstractmethod
-    def encode(self, data: dict[str, Any]) -> bytes: ...
-
-    @abstractmethod
-    def decode(self, data: bytes) -> dict[str, Any]: ...
-
-
 class JSONEncoder(Encoder):
     """Strict JSON (RFC 8259) in UTF-8."""
 
@@ -53,10 +41,9 @@ class JSONEncoder(Encoder):
         if not _is_plain(data, MAX_DEPTH):
             raise _explain(data)
         try:
-            return msgspec.json.encode(data)
-        except UnicodeEncodeError:
-            # A lone surrogate has no UTF-8. The escaped form carries it through every broker unharmed.
-            return json.dumps(data, separators=(",", ":"), allow_nan=False).encode("ascii")
+            return _written(data)
+        except ValueError as error:
+            raise _explain(data, _can_be_written) from error
 
     def decode(self, data: bytes) -> dict[str, Any]:
         try:
@@ -75,23 +62,13 @@ class JSONEncoder(Encoder):
             raise DecodeError(f"Not JSON: {first}", data, error) from error
 
 
-class PickleEncoder(Encoder):
-    """Any Python object. Whoever can write to the broker can then run code in the worker: a check warns."""
-
-    def encode(self, data: dict[str, Any]) -> bytes:
-        try:
-            return pickle.dumps(data)
-        except Exception as error:
-            raise EncodeError(f"Cannot be pickled: {error}") from error
-
-    def decode(self, data: bytes) -> dict[str, Any]:
-        try:
-            decoded = pickle.loads(data)
-        except Exception as error:
-            raise DecodeError(f"Not a pickle: {error}", data, error) from error
-        if type(decoded) is not dict:
-            raise DecodeError(f"Expected a pickled dict, found {type(decoded).__name__}.", data)
-        return decoded
+def _written(data: dict[str, Any]) -> bytes:
+    """ValueError for an integer of more digits than Python writes (``sys.get_int_max_str_digits()``)."""
+    try:
+        return msgspec.json.encode(data)
+    except UnicodeEncodeError:
+        # A lone surrogate has no UTF-8. The escaped form carries it through every broker unharmed.
+        return json.dumps(data, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -123,8 +100,16 @@ def _is_plain(value: Any, depth: int) -> bool:
     return False
 
 
-def _explain(value: Any) -> EncodeError:
-    """The error for a value that is not plain: walks again, this time with the path."""
+def _can_be_written(value: Any, depth: int) -> bool:
+    try:
+        _written({"": value})
+    except ValueError:
+        return False
+    return True
+
+
+def _explain(value: Any, is_fine: Callable[[Any, int], bool] = _is_plain) -> EncodeError:
+    """The error for a value that is not plain, or not fine otherwise: walks again, this time with the path."""
     path: list[str] = []
     seen: set[int] = set()
     current = value
@@ -134,32 +119,42 @@ def _explain(value: Any) -> EncodeError:
         seen.add(id(current))
         if len(path) >= MAX_DEPTH:
             return MessageTooLarge(f"{_join(path[:6])}… is nested deeper than {MAX_DEPTH} levels.")
-        found = _culprit(current, MAX_DEPTH - len(path))
+        found = _culprit(current, MAX_DEPTH - len(path), is_fine)
         if found is None:
             return _leaf_error(path, current)
         name, inner, is_key = found
         path.append(name)
         if is_key:
-            return EncodeError(f"{_join(path)}: keys must be text, found {type(inner).__name__} {inner!r:.80}.")
+            return EncodeError(f"{_join(path)}: keys must be text, found {type(inner).__name__} {_shown(inner):.80}.")
         current = inner
 
 
-def _culprit(value: Any, depth: int) -> tuple[str, Any, bool] | None:
-    """The first child that is not plain: its name, itself, and whether it is the key that offends."""
+def _culprit(value: Any, depth: int, is_fine: Callable[[Any, int], bool]) -> tuple[str, Any, bool] | None:
+    """The first child that is not fine: its name, itself, and whether it is the key that offends."""
     if type(value) is dict:
         for key, item in value.items():
             if type(key) is not str:
-                return f"[{key!r:.40}]", key, True
-            if not _is_plain(item, depth - 1):
+                return f"[{_shown(key):.40}]", key, True
+            if not is_fine(item, depth - 1):
                 return f".{key}", item, False
     elif type(value) in (list, tuple):
         for index, item in enumerate(value):
-            if not _is_plain(item, depth - 1):
+            if not is_fine(item, depth - 1):
                 return f"[{index}]", item, False
     return None
 
 
+def _shown(key: object) -> str:
+    """The key that offends, as far as it can be shown: an integer may have too many digits for that as well."""
+    try:
+        return repr(key)
+    except Exception:
+        return "…"
+
+
 def _leaf_error(path: list[str], value: Any) -> EncodeError:
+    if type(value) is int:
+        return EncodeError(f"{_join(path)} has more than {sys.get_int_max_str_digits()} digits; send hex(value).")
     if type(value) is float:
         return EncodeError(f"{_join(path)} is {value}, which JSON cannot hold.")
     kind = type(value).__name__

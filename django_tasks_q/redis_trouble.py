@@ -6,12 +6,13 @@ import re
 
 from redis import exceptions
 
-from ...errors import BrokerError, ConnectionFailed
+from .errors import BrokerError, ConnectionFailed
 
 _PASSING = {
     "LOADING": "it is loading its data",
     "BUSY": "it is busy with a script",
     "READONLY": "it is a replica",
+    "UNBLOCKED": "it has become a replica",
     "MASTERDOWN": "its master is away",
     "CLUSTERDOWN": "the cluster is down",
     "TRYAGAIN": "the cluster is moving its data",
@@ -40,6 +41,10 @@ def refusal(error: Exception, address: str) -> BrokerError:
     text, code = str(error), _code_of(error)
     if code in _PASSING:
         return ConnectionFailed(f"Redis at {address} does not serve: {_PASSING[code]} ({text}).")
+    if isinstance(error, exceptions.AskError):
+        return ConnectionFailed(
+            f"Redis at {address} does not serve: a slot of the cluster moves to another node ({text})."
+        )
     if isinstance(error, exceptions.ConnectionError):  # a password that is wrong, too many clients
         return ConnectionFailed(f"Redis at {address} does not let us in: {text}")
     return BrokerError(f"Redis at {address}: {text}")

@@ -1,0 +1,21 @@
+"""The leases of workers, renewed from outside of the threads that rely on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import clock
+from ..broker import Broker
+from .board import Region
+
+
+def renew(broker: Broker, regions: Sequence[Region]) -> None:
+    """Renew the leases of these workers, and write on the board until when they have them.
+
+    Counted from before the broker was asked, so never longer than by the store's own clock; who was buried keeps what
+    the board said. Raises a BrokerError when the broker cannot be reached: then nothing is known of a renewal.
+    """
+    asked = clock.monotonic()
+    by_id = {region.worker_id: region for region in regions}
+    for worker_id in broker.renew(list(by_id)) or ():
+        by_id[worker_id].set_lease(asked + broker.lease / 1000)

@@ -1,0 +1,1 @@
+"""A small shop that does its background work with Dramatiq."""

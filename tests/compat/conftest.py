@@ -1,0 +1,3 @@
+"""The application is data here: it is copied, renamed and run by processes of its own."""
+
+collect_ignore = ["application"]

@@ -1,0 +1,60 @@
+"""Tables that tests have written to, emptied again: only those of databases that somebody has connected to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.db.transaction import atomic
+from django.dispatch import receiver
+
+TABLES = (
+    "django_tasks_q_attempt",
+    "django_tasks_q_messagerecord",
+    "django_tasks_q_messageresult",
+    "django_tasks_q_queuedmessage",
+    "django_tasks_q_queuestate",
+    "django_tasks_q_queueworker",
+    "django_tasks_q_ratelimitadmissions",
+    "django_tasks_q_ratelimitarrival",
+    "django_tasks_q_ratelimitgathering",
+    "django_tasks_q_ratelimitmutex",
+    "django_tasks_q_servicelease",
+    "django_tasks_q_waitingmessage",
+    "django_tasks_q_workerprocess",
+)
+
+_used: set[tuple[str, str]] = set()
+
+
+@receiver(connection_created)
+def _note(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """In any thread, and by any alias that leads to the database."""
+    _used.add(_identity(connection))
+
+
+def empty_what_was_used() -> None:
+    """This thread's connections are closed. Threads that a test leaves behind would have to be looked for again."""
+    for connection in connections.all():
+        if connection.connection is not None:
+            _note(connection)
+            connection.close()
+        if _identity(connection) in _used:
+            _empty(connection)
+    _used.clear()
+
+
+def _empty(connection: BaseDatabaseWrapper) -> None:
+    statements = [f"DELETE FROM {table}" for table in TABLES]
+    if connection.vendor == "postgresql":
+        statements = ["; ".join(statements)]  # one round trip
+    with atomic(using=connection.alias), connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+    connection.close()
+
+
+def _identity(connection: BaseDatabaseWrapper) -> tuple[str, str]:
+    return connection.vendor, str(connection.settings_dict["NAME"])
