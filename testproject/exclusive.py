@@ -32,8 +32,11 @@ def exclusive(seconds: float, ttl: int = 60_000, hold_gil: bool = False) -> None
                 is_newest(lease)
                 note("enter", lease)
                 _wait(seconds, hold_gil)
+                # Asked in this order: who is refused has lost the lease, and what he does afterwards is not exclusive.
+                left_at = time.monotonic_ns()
+                newest = is_newest(lease)
                 note("lost" if lease.lease_lost else "kept", lease)
-                note("leave" if is_newest(lease) else "refused", lease)
+                note("leave" if newest else "refused", lease, left_at)
                 return
         time.sleep(random.uniform(*_PAUSE))
 
@@ -49,14 +52,14 @@ def declared(seconds: float) -> None:
     note("leave", token)
 
 
-def note(event: str, holder: Lease | int) -> None:
-    """One line: what, by which message and process, with which token, when (monotonic nanoseconds)."""
+def note(event: str, holder: Lease | int, at: int | None = None) -> None:
+    """One line: what, by which message and process, with which token, when (monotonic nanoseconds; None: now)."""
     token = holder.token if isinstance(holder, Lease) else holder
     entry = {"event": event, "id": get_message_id(), "pid": os.getpid(), "token": token}
     with open(_path(), "ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         # Under the lock, so that the order of the lines is that of their times.
-        file.write(json.dumps({**entry, "at": time.monotonic_ns()}).encode() + b"\n")
+        file.write(json.dumps({**entry, "at": at or time.monotonic_ns()}).encode() + b"\n")
 
 
 def is_newest(lease: Lease) -> bool:

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.chromium import chromium
 from tests.browser.place import Place, open_place
 from tests.browser.window import Window, Windows
+from tests.support import network
 
 expect.set_options(timeout=20_000)
 """Milliseconds. Machines that test are busy, and the overview waits five seconds between two looks."""
@@ -43,5 +44,6 @@ def windows(browser: Browser, place: Place) -> Windows:
 @pytest.fixture
 def open_window(windows: Windows) -> Iterator[Callable[..., Window]]:
     """Opens windows of people; whatever a browser complains of meanwhile fails the test."""
-    yield windows.open
-    windows.close()
+    with network.unchanged():
+        yield windows.open
+        windows.close()

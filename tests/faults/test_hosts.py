@@ -37,7 +37,7 @@ AT_WORK = 150
 """Tasks that are over when the plug is pulled."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def network() -> Iterator[Hosts]:
     with Hosts(["left", "right"]) as hosts:
         yield hosts

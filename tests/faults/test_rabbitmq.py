@@ -261,19 +261,20 @@ def test_under_a_memory_alarm_senders_hear_so_in_time_and_workers_drain_what_cau
 
 
 def test_queues_that_somebody_deletes_are_made_anew_and_what_is_sent_then_runs(
-    server: PrivateRabbitMQ, world: World, trees: Trees, ledger: Ledger
+    server: PrivateRabbitMQ, world: World, trees: Trees, ledger: Ledger, tmp_path: Path
 ) -> None:
     tree = start(trees, world)
     sent: list[str] = []
-    for name in ("default", "waiting", "default"):
+    for turn, name in enumerate(("default", "waiting", "default")):
         # Given workers that run something and have nothing else to do
-        sent += (running := world.send(misbehave.sleep.message(0.6) for _ in range(4)))
-        until(lambda running=running: ledger.started() >= set(running), 10, tree.story)
+        enough = tmp_path / f"enough{turn}"
+        sent += (running := world.send(misbehave.wait_for_file.message(str(enough)) for _ in range(4)))
         until(lambda running=running: set(world.in_flight()) >= set(running), 10, tree.story)
 
         # When a queue is deleted, and messages are sent at once, one of which waits a moment
         delete_queue(server, f"{world.namespace}.{name}")
         sent += (next_ones := world.send([*(short() for _ in range(20)), misbehave.fail.message(1)]))
+        enough.touch()
 
         # Then they run
         until(lambda next_ones=next_ones: ledger.completed() >= set(next_ones), 10, tree.story)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from tests.support import network
 from tests.support.ports import RANGE, free_port
 from tests.support.private import Private
 from tests.support.processes import is_alive
@@ -67,6 +68,7 @@ class Hosts(Private):
 
     def enter(self, held: ExitStack) -> None:
         assert os.geteuid() == 0, "Tests with several hosts make network namespaces: run them as root, on Linux."
+        held.enter_context(network.changing())
         _remove_what_was_left()
         held.callback(_remove_link, self._bridge)
         _ip("link", "add", self._bridge, "type", "bridge")

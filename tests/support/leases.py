@@ -63,9 +63,10 @@ class LeaseLedger:
             file.seek(max(0, file.seek(0, os.SEEK_END) - last) if last else 0)
             return file.read().rpartition(b"\n")[0].splitlines()
 
-    def find(self, token: int) -> Interval:
-        """Whose token it is, and how it went."""
-        return next(interval for interval in self.intervals() if interval.token == token)
+    def held_by(self, pid: int) -> Interval | None:
+        """What a process was in when it was killed or stopped. It may have left, and be in again."""
+        its = [interval for interval in self.intervals() if interval.pid == pid]
+        return its[-1] if its and its[-1].left is None else None
 
     def newest(self) -> Interval | None:
         """Who was the last to enter; asked often, so it reads the end of the file only."""

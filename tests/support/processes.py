@@ -61,6 +61,11 @@ def is_alive(pid: int) -> bool:
     return process is not None and process.state not in "ZX"
 
 
+def is_stopped(pid: int) -> bool:
+    process = _read(pid)
+    return process is not None and process.state == "T"
+
+
 def _role(process: Process, supervisor: int, generations: set[int]) -> str:
     if process.pid == supervisor:
         return SUPERVISOR

@@ -18,7 +18,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.lifecycle
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hosts() -> Iterator[Hosts]:
     with Hosts(["left", "right"]) as hosts:
         yield hosts
