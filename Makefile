@@ -8,7 +8,8 @@ PYTEST_ARGS ?= -n 6 --dist worksteal
 # Containers often say that no bytecode may be written. The tests start thousands of processes, and without it each would
 # compile the package anew: half of what it does.
 unexport PYTHONDONTWRITEBYTECODE
-# What is measured is measured alone: beside other tests the workers starve and their batches shrink.
+# What is measured is measured alone: beside other tests the workers starve and their batches shrink. When it fails the
+# others are run all the same, so that one run tells all there is to tell.
 ALONE := tests/benchmarks tests/lifecycle/test_moments.py
 
 .DEFAULT_GOAL := help
@@ -43,8 +44,8 @@ demo: venv ## Run the test project until Ctrl-C (ARGS=--once: do the work, check
 .PHONY: test
 test: services lint typecheck migrations ## Run everything: services, lint, types, migrations, tests (PYTEST_ARGS='-k name')
 	@$(call heading,Tests)
-	$(BIN)/python -m pytest $(ALONE)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(addprefix --ignore=,$(ALONE))
+	@alone=0; $(BIN)/python -m pytest $(ALONE) || alone=$$?; \
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(addprefix --ignore=,$(ALONE)) && exit $$alone
 
 .PHONY: lint
 lint: venv ## Check style, format and who imports whom

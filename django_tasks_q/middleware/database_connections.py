@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import local
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from asgiref.sync import SyncToAsync
-from django.db import connections, reset_queries
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 
 from ..asyncio import get_event_loop_thread
 from ..deliveries import MessageProxy
@@ -101,11 +106,34 @@ def left_alone() -> Iterator[None]:
         _is_left_alone.reset(token)
 
 
+class _Opened(local):
+    """The connections that this thread has opened. Asking Django for them costs more than all of an empty task."""
+
+    def __init__(self) -> None:
+        initialized = connections.all(initialized_only=True)
+        self.connections = WeakSet(initialized) if initialized else None
+
+    def add(self, connection: BaseDatabaseWrapper) -> None:
+        if self.connections is None:
+            self.connections = WeakSet()
+        self.connections.add(connection)
+
+
+_opened = _Opened()
+
+
+@receiver(connection_created)
+def _note_opened(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    _opened.add(connection)
+
+
 def tidy() -> None:
     """Make this thread's connections fit for the next task."""
-    if _is_left_alone.get():
+    opened = _opened.connections
+    if opened is None or _is_left_alone.get():
         return
-    for connection in connections.all(initialized_only=True):
+    for connection in list(opened):
+        connection.queries_log.clear()
         if connection.connection is None:
             continue
         if _is_in_transaction(connection):
@@ -113,7 +141,6 @@ def tidy() -> None:
             _abandon(connection)
         else:
             connection.close_if_unusable_or_obsolete()
-    reset_queries()
 
 
 _IN_TRANSACTION = 1

@@ -168,11 +168,15 @@ class Executor:
         else:
             self._tell("after_process_message", proxy, result=result, exception=exception)
         outcome = _outcome(proxy, exception, skipped)
-        then, outcome = self._prepare_caused(proxy, outcome)
+        then: tuple[Outgoing, ...] = ()
+        if proxy.caused:
+            then, outcome = self._prepare_caused(proxy, outcome)
         self._tell("after_outcome", proxy, outcome=outcome, result=result, exception=exception)
         if result is not None and proxy.result is None:
             self._warn_of_loss(proxy)
-        then, outcome = self._tell_the_group(proxy, outcome, then)
+        proxy.outcome = outcome
+        if self._broker.hooks("after_result"):
+            then, outcome = self._tell_the_group(proxy, outcome, then)
         proxy.has_ended = True
         return Finished(self._settlement(proxy, outcome, exception, then, slot.started_at), proxy)
 
@@ -248,7 +252,7 @@ class Executor:
 
         An attempt that does not count, because it was interrupted or has to wait, causes nothing.
         """
-        if not proxy.caused or isinstance(outcome, Parked | Requeue):
+        if isinstance(outcome, Parked | Requeue):
             return (), outcome
         prepared = []
         for message, delay in proxy.caused:

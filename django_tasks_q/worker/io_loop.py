@@ -21,7 +21,7 @@ from ..results.result import not_stored
 from .attempt import Returned
 from .board import Region
 from .executor import Finished, not_started
-from .pace import BREATH, LINGER, PATIENCE, Pace
+from .pace import BATCH, BREATH, LINGER, PATIENCE, Pace
 from .settling_batch import SettlingBatch
 
 if TYPE_CHECKING:
@@ -227,8 +227,9 @@ class ConsumerThread(Thread):
             room = 0
         handed = self._batch.hand_over()
         started = list(self._reports)
-        for finished in handed:
-            self._emit("before", finished)
+        if self._broker.hooks("before_ack") or self._broker.hooks("before_nack"):
+            for finished in handed:
+                self._emit("before", finished)
         self._store_results(handed)
         if self._loop is not None:
             consumer.left_out = self._loop.left_out
@@ -266,7 +267,7 @@ class ConsumerThread(Thread):
         if room > 0:
             self.dry, self._has_rested = self._has_asked_all_in_vain(exchange), False
             self.is_expecting = exchange.is_expecting or has_left_out
-            self._has_found_few = 0 < len(exchange.deliveries) < room
+            self._has_found_few = 0 < len(exchange.deliveries) < min(room, BATCH)
         if exchange.deliveries:
             self._fetched_at = clock.monotonic()
         for delivery in exchange.deliveries:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -16,6 +15,7 @@ from tests.support.runworkers import Tree, Trees
 from tests.support.stores import RECORDS, Store
 from tests.support.waiting import until
 from tests.support.worlds import World
+from tests.support.yardstick import evenly
 
 MANY = 100_000
 A_DAY = 86_400_000
@@ -26,7 +26,7 @@ LATEST = 0.5
 """Seconds after its time at which a delayed message has started."""
 
 SLOWER = 1.2
-BOOTS = 3
+BOOTS = 4
 
 pytestmark = [pytest.mark.slow, pytest.mark.lifecycle]
 
@@ -62,7 +62,7 @@ def trees(tmp_path: Path, place: Store) -> Iterator[Trees]:
 )
 def test_what_is_due_tomorrow_costs_nothing_today(place: Store, trees: Trees, ledger: Ledger) -> None:
     # Given the time that an empty store takes, and workers that have run something
-    empty = median(_first_task(place, trees, ledger) for _ in range(BOOTS))
+    empty = _first_task(place, trees, ledger)
     tree = trees.start("-p", "2")
     _run_one(place, ledger)
     before = _memory(tree)
@@ -79,7 +79,7 @@ def test_what_is_due_tomorrow_costs_nothing_today(place: Store, trees: Trees, le
     time.sleep(2)  # whoever wanted to fetch them has begun
     grown = {pid: kib - before[pid] for pid, kib in _memory(tree).items()}
     assert tree.stop() == 0
-    full = median(_first_task(place, trees, ledger) for _ in range(BOOTS))
+    full = _first_task(place, trees, ledger)
     print(f"started after {waited:.2f} s; workers grew by {grown} KiB; first task {full:.2f} s, empty {empty:.2f} s")
     assert 1.0 <= waited < 1.0 + LATEST
     assert max(grown.values()) < MOST_MEMORY
@@ -91,7 +91,11 @@ def _noop(**options: int) -> Message[None]:
 
 
 def _first_task(store: Store, trees: Trees, ledger: Ledger) -> float:
-    """Seconds from the launch of the workers to the start of a task that was there before."""
+    """Seconds from the launch of the workers to the start of a task that was there before: the best of some."""
+    return min(evenly(lambda: _boot(store, trees, ledger)) for _ in range(BOOTS))
+
+
+def _boot(store: Store, trees: Trees, ledger: Ledger) -> float:
     (sent,) = store.send([_noop()])
     began = ledger.now()
     tree = trees.start("-p", "2", wait=False)

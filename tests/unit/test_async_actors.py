@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.db import connection, connections
+from django.db.backends.signals import connection_created
 
 from django_tasks_q import (
     Message,
@@ -287,6 +288,7 @@ def test_the_thread_that_coroutines_share_for_the_database_is_looked_after_too(
 
     def query() -> None:
         assert threading.current_thread().name == "beside_0"
+        connection_created.send(type(connections["default"]), connection=connections["default"])
         connection.queries_log.append({"sql": "SELECT 1", "time": "0"})
 
     async def use_database() -> None:

@@ -93,9 +93,11 @@ class RedisConsumer(Consumer):
 
     def _hand_out(self) -> Exchange:
         found, self._found = self._found, _Found()
-        self._held = self._held - found.asked | found.claims
+        kept = found.kept
+        self._held -= found.asked
+        self._held.update(map(_claim, kept))
         refused = frozenset(s.delivery.handle for s in found.refused)
-        return Exchange([] if found.fenced else found.kept, refused, fenced=found.fenced)
+        return Exchange([] if found.fenced else kept, refused, fenced=found.fenced)
 
     def _trade(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> None:
         shares = self._shares(room)
@@ -149,8 +151,9 @@ class RedisConsumer(Consumer):
 
     def _runs_something(self, settlements: Sequence[Settlement]) -> bool:
         """Whether it holds more than is settled now. What runs may keep this thread from hearing."""
-        held = self._held - self._found.asked
-        return bool(self._found.kept) or not held <= {_claim(settlement.delivery) for settlement in settlements}
+        if self._found.kept or len(self._held) > len(self._found.asked) + len(settlements):
+            return True
+        return not self._held - self._found.asked <= {_claim(settlement.delivery) for settlement in settlements}
 
     def _has_found_nothing(self) -> bool:
         return not self._found.deliveries and not self._found.fenced
