@@ -318,6 +318,8 @@ def _is_closed(connection: Any, error: Exception) -> bool:
     if connection.vendor == "mysql":
         return _mysql_number(error) in _MYSQL_LOST
     raw = connection.connection
+    if connection.vendor == "postgresql" and raw is not None and raw.info.transaction_status in _IN_THE_MIDDLE:
+        return True
     if hasattr(raw, "closed"):
         return bool(raw.closed)
     try:
@@ -325,6 +327,12 @@ def _is_closed(connection: Any, error: Exception) -> bool:
     except Exception:
         return True
     return False
+
+
+_IN_THE_MIDDLE = (1, 4)
+"""What libpq says of a connection that waits for an answer, or that nobody can tell anything of. After an error nobody
+reads that answer any more: psycopg may see that a socket is gone before libpq does, for which it stays open then, and
+every further statement would be refused for ever."""
 
 
 def _is_read_only(error: Exception) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from asgiref.sync import SyncToAsync
+from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -110,7 +111,7 @@ class _Opened(local):
     """The connections that this thread has opened. Asking Django for them costs more than all of an empty task."""
 
     def __init__(self) -> None:
-        initialized = connections.all(initialized_only=True)
+        initialized = connections.all(initialized_only=True) if settings.configured else []
         self.connections = WeakSet(initialized) if initialized else None
 
     def add(self, connection: BaseDatabaseWrapper) -> None:

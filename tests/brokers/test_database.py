@@ -17,6 +17,7 @@ from django_tasks_q.capabilities import Capabilities
 from django_tasks_q.deliveries import Settlement
 from django_tasks_q.models import Attempt, MessageRecord
 from django_tasks_q.outcomes import DONE, Dead, ErrorInfo, Retry
+from django_tasks_q.sql import Database
 from tests import settings
 from tests.brokers.bench import Bench, Desk
 from tests.brokers.conformance import Conformance, wait_until_found
@@ -342,6 +343,17 @@ class Servers(Databases):
 class TestPostgreSQL(Servers):
     broker = "postgresql"
 
+    @pytest.mark.beyond_the_model
+    def test_a_connection_that_was_left_waiting_for_an_answer_is_replaced(self, bench: Bench) -> None:
+        desk = bench.worker()
+        database = Database(self.broker)
+
+        desk.call(_leave_waiting, self.broker)
+        with pytest.raises(BrokerConnectionError, match="in progress"):
+            desk.call(database.rows, "SELECT 1")
+
+        assert desk.call(database.rows, "SELECT 1") == [(1,)]
+
 
 class TestMariaDB(Servers):
     broker = "mariadb"
@@ -398,6 +410,11 @@ def _end_connection(alias: str, number: int) -> None:
 def _break_connection(alias: str) -> None:
     """As a network or a server does it: beneath Django, which goes on believing in it."""
     connections[alias].connection.close()
+
+
+def _leave_waiting(alias: str) -> None:
+    """As psycopg does when it sees before libpq that the socket is gone: the command stays in progress."""
+    connections[alias].connection.pgconn.send_query(b"SELECT 1")
 
 
 class _lost_answer:
