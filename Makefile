@@ -44,8 +44,9 @@ demo: venv ## Run the test project until Ctrl-C (ARGS=--once: do the work, check
 .PHONY: test
 test: services lint typecheck migrations ## Run everything: services, lint, types, migrations, tests (PYTEST_ARGS='-k name')
 	@$(call heading,Tests)
-	@alone=0; $(BIN)/python -m pytest $(ALONE) || alone=$$?; \
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(addprefix --ignore=,$(ALONE)) && exit $$alone
+	@$(BIN)/python -m pytest --cache-clear $(ALONE); alone=$$?; \
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(addprefix --ignore=,$(ALONE)); beside=$$?; \
+	$(BIN)/python -m scripts.second_look $$alone $$beside
 
 .PHONY: lint
 lint: venv ## Check style, format and who imports whom

@@ -16,7 +16,7 @@ from testproject.exclusive import KEY, declared, exclusive
 from tests.support.fixtures import BOTH
 from tests.support.leases import Interval, LeaseLedger, overlaps
 from tests.support.ledger import Ledger, drain
-from tests.support.processes import is_stopped
+from tests.support.processes import is_alive, is_stopped
 from tests.support.redis_brokers import URL
 from tests.support.redis_limits import redis_limits
 from tests.support.runworkers import GENERATION, Tree, Trees
@@ -92,8 +92,7 @@ def test_no_two_hold_a_key_at_once_and_it_is_free_soon_when_its_holder_is_killed
             spared.add(holder.message_id)
             (killed if faults.pop() == signal.SIGKILL else stopped)[holder.token] = max(at, holder.entered)
             until(lambda holder=holder: leases.newest() != holder, LEASE + 5, tree.story)  # type: ignore[misc]
-        if victim.pid in tree.workers:
-            tree.signal(signal.SIGCONT, victim.pid)
+        tree.signal(signal.SIGCONT, victim.pid)
         time.sleep(chance.uniform(0, 0.3))
 
     # Then no two live leases were there at once, and the next one was in soon after each fault
@@ -130,7 +129,7 @@ def _strike(tree: Tree, leases: LeaseLedger, pid: int, fault: signal.Signals) ->
     """Kill or stop a process, and say what it was in."""
     tree.signal(fault, pid)
     if fault == signal.SIGKILL:
-        until(lambda: pid not in tree.workers, 5, tree.story)
+        until(lambda: not is_alive(pid), 5, tree.story)
     else:
         until(lambda: is_stopped(pid), 5, tree.story)
     return leases.held_by(pid)

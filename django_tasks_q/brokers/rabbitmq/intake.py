@@ -217,11 +217,9 @@ class Intake:
 
         Whoever else gets it lets it wait for a note for as long.
         """
-        place, until = self._familiar.pop(held.envelope.message_id, (0, 0.0))
-        if clock.monotonic() >= until:
-            return False
-        held.place = place
-        return True
+        place, until = self._familiar.pop(held.envelope.message_id, (held.place, 0.0))
+        held.place = place  # whatever is found out about it, nobody may overtake it
+        return clock.monotonic() < until
 
     def line_up(self, held: Held) -> None:
         """The message may run."""
