@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import local
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from asgiref.sync import SyncToAsync
-from django.conf import settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
+from .. import clock
 from ..asyncio import get_event_loop_thread
 from ..deliveries import MessageProxy
 from ..logging import get_logger
@@ -30,6 +29,9 @@ logger = get_logger(__name__)
 
 _LAST_CALL = 1.0
 """Seconds that a function beside the loop has to end when its worker stops."""
+
+_LOOK_INTERVAL = 1.0
+"""Seconds after which Django is asked again which connections a thread has."""
 
 _is_left_alone: ContextVar[bool] = ContextVar("django_tasks_q_connections_left_alone", default=False)
 
@@ -51,6 +53,8 @@ class DatabaseConnections(Middleware):
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
+        if exception is not None:
+            _own.look()
         tidy()
         self._tidy_beside_the_loop(broker, message)
 
@@ -107,33 +111,36 @@ def left_alone() -> Iterator[None]:
         _is_left_alone.reset(token)
 
 
-class _Opened(local):
-    """The connections that this thread has opened. Asking Django for them costs more than all of an empty task."""
+class _Own(local):
+    """The connections of this thread. To ask Django for them costs more than all of an empty task, so that is done when
+    one was opened; after a failure, and now and then, because nobody says of one that opening it broke off halfway.
 
-    def __init__(self) -> None:
-        initialized = connections.all(initialized_only=True) if settings.configured else []
-        self.connections = WeakSet(initialized) if initialized else None
+    What somebody opened beside Django's is not among them: other threads may use it.
+    """
 
-    def add(self, connection: BaseDatabaseWrapper) -> None:
-        if self.connections is None:
-            self.connections = WeakSet()
-        self.connections.add(connection)
+    connections: Sequence[BaseDatabaseWrapper] = ()
+    look_at = 0.0
+
+    def look(self) -> None:
+        self.connections = connections.all(initialized_only=True)
+        self.look_at = clock.monotonic() + _LOOK_INTERVAL
 
 
-_opened = _Opened()
+_own = _Own()
 
 
 @receiver(connection_created)
-def _note_opened(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    _opened.add(connection)
+def _note_opened(**_: Any) -> None:
+    _own.look()
 
 
 def tidy() -> None:
     """Make this thread's connections fit for the next task."""
-    opened = _opened.connections
-    if opened is None or _is_left_alone.get():
+    if _is_left_alone.get():
         return
-    for connection in list(opened):
+    if clock.monotonic() >= _own.look_at:
+        _own.look()
+    for connection in _own.connections:
         connection.queries_log.clear()
         if connection.connection is None:
             continue

@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 
 from django_tasks_q import Message, Worker, actor, clock
 from django_tasks_q.broker import Broker, Consumer
@@ -346,9 +347,27 @@ def leave_an_error() -> None:
     connection.cursor().execute("SELECT nonsense")
 
 
+def break_off_the_opening() -> None:
+    connection.close()
+
+    def lose() -> None:
+        connection.connection.close()
+        raise OperationalError("lost")
+
+    with patch.object(connections["default"], "init_connection_state", lose):
+        connection.ensure_connection()
+
+
 @pytest.mark.parametrize(
     "misbehave",
-    [leave_transaction_open, close_beneath_django, close_through_django, switch_autocommit_off, leave_an_error],
+    [
+        leave_transaction_open,
+        close_beneath_django,
+        close_through_django,
+        switch_autocommit_off,
+        leave_an_error,
+        break_off_the_opening,
+    ],
 )
 def test_the_next_task_finds_a_healthy_connection(databases: None, misbehave: Callable[[], None]) -> None:
     broker = StubBroker()
@@ -370,6 +389,23 @@ def test_the_next_task_finds_a_healthy_connection(databases: None, misbehave: Ca
 
     assert healthy == [True, True]
     assert not MessageRecord.objects.filter(pk="leaked").exists()
+
+
+def test_a_connection_that_was_opened_beside_those_of_django_is_left_alone(databases: None) -> None:
+    broker = StubBroker()
+    broker.add_middleware(DatabaseConnections())
+    own = connections.create_connection("default")
+    own.inc_thread_sharing()
+
+    def begin() -> None:
+        own.set_autocommit(False)
+
+    on(broker, begin).send()
+    with running(broker, worker_threads=1):
+        broker.join("default", timeout=10_000)
+
+    assert own.connection is not None and not own.autocommit
+    own.close()
 
 
 # Exceptions from outside
