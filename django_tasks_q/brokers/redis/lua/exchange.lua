@@ -26,7 +26,11 @@ for j = 1, tonumber(ARGV[9]) do
   asked[j] = shares[j] >= 0
   parts[j] = {tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3])}
 end
-leave(queues[1], channel)
+if queues[1] then
+  leave(queues[1], channel)
+else
+  redis.call('HDEL', KEYS[1], '')  -- none may be asked now; it hears whether it is fenced
+end
 local now, now_us = clock()
 
 local known = number > 0 and redis.call('HMGET', KEYS[1], 'number', 'answer')
