@@ -157,13 +157,15 @@ class MessageProxy:
     """A message on its way through the hooks: attribute access falls through to the message.
 
     What every hook asks for is at hand, for a fall through costs more than most hooks do otherwise. Hooks may call
-    :meth:`fail` and may set ``outcome`` and ``result``. What they send on account of this message goes through
-    :meth:`cause`, so that it happens exactly when the settlement does.
+    :meth:`fail`, may set ``outcome`` and ``result``, and may keep what they like in attributes of their own until the
+    message is settled. What they send on account of this message goes through :meth:`cause`, so that it happens exactly
+    when the settlement does.
     """
 
     __slots__ = (
+        "__dict__",
         "_exception",
-        "_message",
+        "_whole",
         "actor_name",
         "args",
         "caused",
@@ -180,7 +182,7 @@ class MessageProxy:
     )
 
     def __init__(self, message: Message[Any], delivery: Delivery | None = None) -> None:
-        self._stand_for(message)
+        self._message = message
         self._exception: BaseException | None = None
         self.delivery = delivery
         self.failed = False
@@ -192,15 +194,21 @@ class MessageProxy:
         self.has_ended = False
         self.caused: list[tuple[Message[Any], int | None]] = []
 
-    def _stand_for(self, message: Message[Any]) -> None:
-        self._message = message
+    @property
+    def _message(self) -> Message[Any]:
+        return self._whole
+
+    @_message.setter
+    def _message(self, message: Message[Any]) -> None:
+        """Dramatiq's way to have another message processed, with other arguments for example."""
+        self._whole = message
         self.actor_name = message.actor_name
         self.args = message.args
         self.kwargs = message.kwargs
         self.options = message.options
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._message, name)
+        return getattr(self._whole, name)
 
     def __str__(self) -> str:
         return str(self._message)
@@ -238,5 +246,5 @@ class MessageProxy:
 
     def retry_as(self, message: Message[Any], delay: int | None) -> None:
         """The message was enqueued again from inside its own delivery: that is its retry, not a second message."""
-        self._stand_for(message)
+        self._message = message
         self.outcome = Retry(delay or 0)

@@ -233,6 +233,38 @@ def test_a_middleware_that_sends_what_failed_once_more_has_it_retried(stack: lis
     assert len({event.message_id for event in stub.journal.events}) == 1
 
 
+def test_a_middleware_may_put_another_message_in_the_place_of_what_it_was_given(
+    stub: StubBroker, declare: Any, run: Any
+) -> None:
+    class Decrypt(Middleware):
+        def before_process_message(self, broker: Any, message: Any) -> None:
+            message._message = message.copy(args=("plain",), kwargs={"more": 1})
+
+    stub.add_middleware(Decrypt())
+    ran: list[Any] = []
+    declare(lambda *args, **kwargs: ran.append((args, kwargs)), actor_name="work").send("secret")
+    run()
+
+    assert ran == [(("plain",), {"more": 1})]
+
+
+def test_a_middleware_may_keep_something_with_the_message(stub: StubBroker, declare: Any, run: Any) -> None:
+    class Stopwatch(Middleware):
+        def before_process_message(self, broker: Any, message: Any) -> None:
+            message._began_at = 1
+
+        def after_process_message(self, broker: Any, message: Any, **facts: Any) -> None:
+            kept.append(message._began_at)
+
+    kept: list[int] = []
+    stub.add_middleware(Stopwatch())
+    message = declare(lambda: None, actor_name="work").send()
+    run()
+
+    assert kept == [1]
+    assert state(stub, message) == ("succeeded", "")
+
+
 @pytest.mark.parametrize(
     ("place", "seen"),
     [("before", [(False, 1), (True, 2)]), ("after", [(False, None), (False, 1)])],
