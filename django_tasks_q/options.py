@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from .common import check_priority
@@ -28,6 +29,7 @@ _ACTOR_ONLY = frozenset({"retry_when", "throws", "queue_name", "schedule"})
 _LIMIT_KEYS = ("concurrency_key", "rate_limit_key")
 _TARGETS = ("on_failure", "on_success", "on_retry_exhausted")
 _DURATIONS = ("min_backoff", "max_backoff", "max_age", "time_limit", "result_ttl")
+_MAY_BE_ENDLESS = ("max_age", "time_limit")
 
 
 def check_actor_options(broker: Broker, options: Mapping[str, Any], what: str) -> None:
@@ -84,6 +86,8 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
             value = value.total_seconds()
         if value is not None and (type(value) not in (int, float) or not value >= 0):
             raise ValueError(f"{name} is milliseconds, from 0 on, or a timedelta: {options[name]!r}")
+        if value == inf and name not in _MAY_BE_ENDLESS:
+            raise ValueError(f"{name} cannot be endless: {value!r}")
     retries = options.get("max_retries")
     if retries is not None and (type(retries) is not int or retries < 0):
         raise ValueError(f"max_retries is a whole number from 0 on, or None for ever: {retries!r}")
