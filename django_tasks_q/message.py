@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -20,6 +21,20 @@ VERSION = 1
 """Of the wire form. It is written (``options["message_version"]``) only once it is no longer 1."""
 
 MAX_ID_LENGTH = 64
+
+_FIELDS = {
+    "queue_name": str,
+    "actor_name": str,
+    "args": list,
+    "kwargs": dict,
+    "options": dict,
+    "message_id": str,
+    "message_timestamp": int,
+}
+"""Of the wire form; arguments may be a tuple as well."""
+
+_KINDS = tuple(_FIELDS.values())
+_fields_of = itemgetter(*_FIELDS)
 
 _encoder: Encoder = JSONEncoder()
 
@@ -111,22 +126,17 @@ class Message(msgspec.Struct, Generic[R], frozen=True):
     def from_dict(cls, wire: dict[str, Any], data: bytes = b"") -> Message[Any]:
         """The message of a wire form. Raises :class:`DecodeError` when a field is missing or of a wrong type."""
         try:
-            message = cls(
-                wire.pop("queue_name"),
-                wire.pop("actor_name"),
-                tuple(wire.pop("args")),
-                wire.pop("kwargs"),
-                wire.pop("options"),
-                wire.pop("message_id"),
-                wire.pop("message_timestamp"),
-                wire,
-            )
-        except (KeyError, TypeError) as error:
+            values = _fields_of(wire)
+        except KeyError as error:
             raise DecodeError(f"Not a message: {error}", data, error) from error
-        for name, kind in _FIELD_TYPES:
-            if type(getattr(message, name)) is not kind:
-                raise DecodeError(f"Not a message: {name} is a {type(getattr(message, name)).__name__}.", data)
-        version = message.options.get("message_version", VERSION)
+        if tuple(map(type, values)) != _KINDS:
+            for (name, kind), value in zip(_FIELDS.items(), values, strict=True):
+                if type(value) is not kind and not (kind is list and type(value) is tuple):
+                    raise DecodeError(f"Not a message: {name} is a {type(value).__name__}.", data)
+        unknown = {} if len(wire) == len(_FIELDS) else {name: wire[name] for name in wire if name not in _FIELDS}
+        queue_name, actor_name, args, kwargs, options, message_id, timestamp = values
+        message = cls(queue_name, actor_name, tuple(args), kwargs, options, message_id, timestamp, unknown)
+        version = options.get("message_version", VERSION)
         if version != VERSION:
             if type(version) is not int:
                 raise DecodeError(f"Not a message: its version is {version!r:.40}.", data)
@@ -236,13 +246,3 @@ def _lookup() -> Lookup:
     if _found_by is None:
         raise RuntimeError("Messages are looked up in Django's databases: put 'django_tasks_q' in INSTALLED_APPS.")
     return _found_by
-
-
-_FIELD_TYPES = (
-    ("queue_name", str),
-    ("actor_name", str),
-    ("kwargs", dict),
-    ("options", dict),
-    ("message_id", str),
-    ("message_timestamp", int),
-)
