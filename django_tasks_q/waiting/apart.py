@@ -21,14 +21,14 @@ def commit_apart(database: Database, work: Callable[[], T]) -> T:
     if not database.is_in_transaction:
         with database.transaction():
             return work()
-    if database.vendor == "sqlite" or _is_a_tests(database.connection):
+    if database.vendor == "sqlite" or is_a_tests(database.connection):
         with database.atomic(savepoint=True):
             return work()
     with ThreadPoolExecutor(1, thread_name_prefix="Apart") as thread:
         return thread.submit(_commit, database, work).result()
 
 
-def _is_a_tests(connection: Any) -> bool:
+def is_a_tests(connection: Any) -> bool:
     """Whether the open transaction is one that Django's ``TestCase`` began."""
     blocks = connection.atomic_blocks
     return bool(blocks) and all(block._from_testcase for block in blocks)

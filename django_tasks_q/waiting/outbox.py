@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from .. import changes, clock, conf, records_database
 from ..broker import MAX_BATCH, Broker
@@ -19,6 +19,7 @@ from ..logging import get_logger
 from ..mirror import RecordWriter
 from ..outbox import Outbox, safe
 from ..sql import Database
+from .apart import is_a_tests
 from .rows import WaitingRows
 
 logger = get_logger(__name__)
@@ -66,8 +67,16 @@ class DatabaseOutbox(Outbox):
     # After the commit
 
     def publish(self, broker: Broker, database: Database, waiting: dict[str, Outgoing]) -> None:
-        """Publish those of ``waiting`` whose rows are still there. Raises nothing: the rows are safe."""
+        """Publish those of ``waiting`` whose rows are still there. Raises nothing: the rows are safe.
+
+        Where a transaction is open that the broker's rows would be part of, and go with, that is done at its end. After
+        a rollback the relay does it.
+        """
         try:
+            around = _transaction_of(broker)
+            if around is not None:
+                self._wait_for(around, broker, database, waiting)
+                return
             claimed = WaitingRows(database).claim_own(list(waiting))
             items = [item for message_id, item in waiting.items() if message_id in claimed]
             if not items:
@@ -79,6 +88,12 @@ class DatabaseOutbox(Outbox):
         except Exception:
             # The transaction has committed; an error now would tell the caller that it had not.
             logger.exception("%d messages could not be published after their commit; the relay will.", len(waiting))
+
+    def _wait_for(self, around: Any, broker: Broker, database: Database, waiting: dict[str, Outgoing]) -> None:
+        if around.in_atomic_block:
+            transaction.on_commit(lambda: self.publish(broker, database, waiting), using=around.alias)
+        else:  # nobody tells us of its end
+            WaitingRows(database).give_up(list(waiting))
 
     def _publish(self, broker: Broker, database: Database, items: list[Outgoing]) -> None:
         try:
@@ -99,6 +114,15 @@ class DatabaseOutbox(Outbox):
         WaitingRows(database).give_up([item.message.message_id for item in items])
         if broker.journal is not None:  # one that writes the records itself is away with them
             note_pending(broker, items)
+
+
+def _transaction_of(broker: Broker) -> Any:
+    """The connection whose open transaction a send would be part of; a test's own, which never commits, is none."""
+    for connection in connections.all(initialized_only=True):
+        is_open = broker.sends_within(connection.alias) and Database(connection.alias).is_in_transaction
+        if is_open and not is_a_tests(connection):
+            return connection
+    return None
 
 
 def _publish_each_once(broker: Broker, items: list[Outgoing]) -> None:
@@ -122,7 +146,7 @@ def note_pending(broker: Broker, items: list[Outgoing]) -> None:
     """Records of what no broker has seen yet."""
     database = Database(records_database.alias(broker))
     now = clock.wall_ms()
-    with database.atomic(savepoint=False):
+    with database.atomic(savepoint=True):  # the caller may have a transaction open there, which is not ours to undo
         RecordWriter(database, broker.recording).write([changes.pending(item, now) for item in items])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 
@@ -15,9 +15,10 @@ from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.errors import BrokerConnectionError, EncodeError
 from django_tasks_q.keeper.relay import Relay
+from django_tasks_q.mirror import RecordWriter
 from django_tasks_q.models import MessageRecord, QueuedMessage, WaitingMessage
 from django_tasks_q.sql import Database
-from django_tasks_q.waiting import rows
+from django_tasks_q.waiting import WaitingRows, rows
 from tests.outbox.place import Place, in_part
 
 
@@ -88,6 +89,49 @@ def test_a_transaction_of_another_database_is_not_waited_for(place: Place) -> No
 
         assert place.waiting() == []
         assert len(place.sent()) == 1
+
+
+WITHIN_THE_BROKER = pytest.mark.parametrize(
+    ("alias", "kind"), [("default", "database"), ("postgresql", "database")], indirect=True
+)
+
+
+@WITHIN_THE_BROKER
+def test_what_commits_within_a_transaction_of_the_broker_is_not_rolled_back_with_it(place: Place) -> None:
+    with pytest.raises(Regret), transaction.atomic(using=Place.other(place.alias)):
+        with transaction.atomic(using=place.alias):
+            sent = place.send(1)
+        raise Regret
+
+    assert (place.waiting(), place.sent()) == ([sent], [])
+    WaitingRows(Database(place.alias)).give_up([sent])  # the sender's claim has ended
+    Relay(place.broker, "me").work()
+    assert (place.waiting(), place.sent()) == ([], [sent])
+
+
+@WITHIN_THE_BROKER
+def test_what_commits_within_a_transaction_of_the_broker_is_sent_when_that_has_committed_too(place: Place) -> None:
+    with transaction.atomic(using=Place.other(place.alias)):
+        with transaction.atomic(using=place.alias):
+            sent = place.send(1)
+        assert place.waiting() == [sent]
+
+    assert (place.waiting(), place.sent()) == ([], [sent])
+
+
+@WITHIN_THE_BROKER
+def test_what_commits_within_a_transaction_that_django_does_not_manage_is_left_to_the_relay(place: Place) -> None:
+    around = connections[Place.other(place.alias)]
+    around.set_autocommit(False)
+    try:
+        with transaction.atomic(using=place.alias):
+            sent = place.send(1)
+        around.rollback()
+    finally:
+        around.set_autocommit(True)
+
+    Relay(place.broker, "me").work()
+    assert (place.waiting(), place.sent()) == ([], [sent])
 
 
 def test_the_default_is_the_default_database(databases: None) -> None:
@@ -373,6 +417,26 @@ class TestTrouble:
 
         record = MessageRecord.objects.get()
         assert (record.pk, record.state, record.actor_name) == (message.message_id, "pending", "note")
+
+
+@pytest.mark.parametrize(("alias", "kind"), [("postgresql", "journal")], indirect=True)
+def test_a_pending_record_that_cannot_be_written_undoes_no_transaction_around_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(outgoing: Any) -> None:
+        raise BrokerConnectionError("gone")
+
+    def refuse(*args: Any) -> int:
+        raise IntegrityError("no such luck")
+
+    monkeypatch.setattr(place.broker, "_enqueue", away)
+    monkeypatch.setattr(RecordWriter, "write", refuse)
+    with transaction.atomic():
+        with transaction.atomic(using="postgresql"):
+            sent = place.send(1)
+        assert not connections["default"].needs_rollback
+
+    assert place.waiting() == [sent]
 
 
 def test_the_projects_own_broker_has_the_outbox() -> None:
