@@ -46,6 +46,7 @@ class Relay(Service):
         self._leases = {
             database.alias: LeaderLease(database, "relay", owner, ttl_ms=_LEASE) for database in self._databases
         }
+        self._led: set[str] = set()
         self._absent_until: dict[str, float] = {}
 
     def work(self) -> None:
@@ -53,12 +54,18 @@ class Relay(Service):
             if clock.monotonic() >= self._absent_until.get(database.alias, 0.0):
                 self._look_into(database)
 
+    def close(self) -> None:
+        """The next one need not wait for the leases to run out: messages wait meanwhile."""
+        for alias in self._led:
+            self._leases[alias].release()
+
     def _look_into(self, database: Database) -> None:
         try:
             database.own()
             rows = WaitingRows(database)
             # The look costs a read; only who finds something asks for the lease, which is a write.
             if rows.has_due() and self._leases[database.alias].hold():
+                self._led.add(database.alias)
                 self._relay(rows)
         except BrokerNotReady:
             self._absent_until[database.alias] = clock.monotonic() + _ABSENCE

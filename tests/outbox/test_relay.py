@@ -119,6 +119,19 @@ def test_only_the_leader_relays(place: Place) -> None:
     assert place.waiting() == sent
 
 
+def test_the_next_relay_need_not_wait_for_one_that_has_ended(place: Place) -> None:
+    leave_behind(place, 1)
+    first = Relay(place.broker, "me")
+    first.work()
+    sent = leave_behind(place, 2)
+    first.close()
+
+    Relay(place.broker, "the next one").work()
+
+    assert sent[0] in place.sent()
+    assert place.waiting() == []
+
+
 def test_a_row_that_nobody_can_read_keeps_nobody_back_and_is_not_thrown_away(place: Place) -> None:
     bad, good = leave_behind(place, 1, 2)
     WaitingMessage.objects.using(place.alias).filter(message_id=bad).update(payload=b"\xff")
