@@ -18,7 +18,7 @@ from ..errors import BrokerError
 from ..middleware.limits import call_next
 from ..models import RateLimitMutex
 from ..rate_limits import Held, get_rate_limiter_backend
-from . import audit, permissions, presentation, rows
+from . import audit, permissions, presentation, reach, rows
 from .deeds import tell_of_trouble
 from .read_only import ReadOnlyAdmin
 
@@ -42,7 +42,7 @@ class MutexAdmin(Base):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         trouble, held = "", []
         try:
-            held = get_rate_limiter_backend().inspect()
+            held = _held()
         except BrokerError as error:
             trouble = presentation.short(str(error), 300)
         return self.render(
@@ -79,10 +79,10 @@ class MutexAdmin(Base):
         key, token = unquote(object_id), _token(request)
         back = self.address("changelist")
         try:
+            held = next((one for one in _held() if _is(one, key, token)), None)
             if request.method == "POST":
                 self._release(request, key, token)
                 return HttpResponseRedirect(back)
-            held = next((one for one in get_rate_limiter_backend().inspect() if _is(one, key, token)), None)
         except BrokerError as error:
             tell_of_trouble(request, error)
             return HttpResponseRedirect(back)
@@ -104,6 +104,11 @@ class MutexAdmin(Base):
         messages.success(request, text % {"count": released})
         with suppress(BrokerError):  # then the next one comes by itself, after a while
             call_next(get_broker(), key)
+
+
+def _held() -> list[Held]:
+    backend = get_rate_limiter_backend()
+    return reach.ask_store(backend, backend.inspect)
 
 
 def _is(held: Held, key: str, token: int) -> bool:

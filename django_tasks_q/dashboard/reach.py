@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from django.core.exceptions import ImproperlyConfigured
 
 from ..broker import get_broker
 from ..errors import BrokerError
 from ..operations.asking import ask
+
+T = TypeVar("T")
 
 PATIENCE = 1.0
 """Seconds that a page waits for the broker."""
@@ -17,6 +22,14 @@ def require_answer() -> None:
     broker = get_broker()
     if broker.journal is not None:
         ask(broker, broker.check_ready, PATIENCE)
+
+
+def ask_store(store: object, question: Callable[[], T]) -> T:
+    """What a store of limits or results says; BrokerConnectionError, soon, when it is away.
+
+    Sooner where the broker is: it is likely to be the same server, and a page waits for both.
+    """
+    return ask(store, question, PATIENCE / 2 if trouble() else PATIENCE)
 
 
 def trouble() -> str:

@@ -13,7 +13,7 @@ from ..message import Message
 from ..models import MessageRecord
 from ..results import Missing
 from ..states import State
-from . import presentation
+from . import presentation, reach
 
 _ENDED = (State.SUCCEEDED, State.SKIPPED, State.DEAD)
 _LONGEST = 200
@@ -29,7 +29,8 @@ def stored_result(record: MessageRecord) -> str:
         return ""
     message: Message[Any] = Message("", record.actor_name, message_id=record.message_id)
     try:
-        [found] = broker.get_results_backend().peek([message])
+        backend = broker.get_results_backend()
+        [found] = reach.ask_store(backend, lambda: backend.peek([message]))
     except (BrokerError, RuntimeError) as error:
         return _("unknown: %(error)s") % {"error": presentation.short(str(error))}
     except DecodeError:

@@ -10,8 +10,6 @@ from weakref import WeakKeyDictionary
 from django.db import connections
 
 from .. import clock
-from ..broker import Broker
-from ..brokers.database import DatabaseBroker
 from ..errors import BrokerConnectionError
 
 T = TypeVar("T")
@@ -20,16 +18,16 @@ REST = 2.0
 """Seconds for which a broker that did not answer counts as away, so that one page waits for it once."""
 
 
-def ask(broker: Broker, question: Callable[[], T], patience: float | None) -> T:
-    """What ``question`` returns or raises.
+def ask(whom: object, question: Callable[[], T], patience: float | None) -> T:
+    """What ``question`` to a broker, or to a store of limits or results, returns or raises.
 
     BrokerConnectionError when there is no answer within ``patience`` seconds, or was none just now. Without patience
-    the broker's own time-outs count, as they do for a database, whose connection belongs to this thread.
+    its own time-outs count, as they do for a database (``using``), whose connection belongs to this thread.
     """
-    if patience is None or isinstance(broker, DatabaseBroker):
+    if patience is None or hasattr(whom, "using"):
         return question()
     with _lock:
-        line = _lines.setdefault(broker, _Line())
+        line = _lines.setdefault(whom, _Line())
     return line.ask(question, patience)
 
 
@@ -79,5 +77,5 @@ class _Call(Thread):
         return self._answer
 
 
-_lines: WeakKeyDictionary[Broker, _Line] = WeakKeyDictionary()
+_lines: WeakKeyDictionary[Any, _Line] = WeakKeyDictionary()
 _lock = Lock()

@@ -14,7 +14,7 @@ from .. import clock, records_database
 from ..broker import Broker, get_broker
 from ..deliveries import QueueCounts
 from ..dialect import VENDORS, dialect, moment, now_ms
-from ..errors import BrokerError
+from ..errors import BrokerConnectionError, BrokerError
 from ..keeper.mirror_service import mirror_lag_ms
 from ..models import MessageRecord, QueueState, WorkerProcess
 from ..sql import Database
@@ -35,7 +35,7 @@ _MINUTE = 60_000
 class QueueStats(msgspec.Struct, frozen=True):
     """One queue now. ``oldest_ms``: how long its oldest ready message has been waiting; ``consumers``: live workers.
 
-    ``per_minute`` is what finished in the last minute; see :func:`stats`.
+    ``per_minute`` is what finished in the last minute; see :func:`queues_and_workers`.
     """
 
     queue_name: str
@@ -63,7 +63,14 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 def stats(patience: float | None = None) -> Stats:
-    """How everything stands.
+    """How everything stands. See :func:`queues_and_workers`, also for what it raises."""
+    broker = get_broker()
+    queues, workers = queues_and_workers(patience)
+    return Stats(queues, workers, _outbox(), ask(broker, lambda: mirror_lag_ms(broker), patience))
+
+
+def queues_and_workers(patience: float | None = None) -> tuple[list[QueueStats], int]:
+    """All queues by name, and how many workers live: what broker and records tell, and no other database is asked.
 
     A queue's numbers are those of its last count where that is fresh; else they are counted now, no further than
     :data:`~.queue_counts.CAP` for each place. ``per_minute`` is found among the youngest records and those that stand
@@ -79,8 +86,7 @@ def stats(patience: float | None = None) -> Stats:
     counts = _counts(broker, states, clock.as_datetime(now), patience)
     workers = _workers_since(database, clock.as_datetime(now) - FRESH)
     finished = _finished(database, now, [count.oldest_ms for count in counts])
-    queues = [_queue(count, states.get(count.queue_name), workers, finished) for count in counts]
-    return Stats(queues, len(workers), _outbox(), ask(broker, lambda: mirror_lag_ms(broker), patience))
+    return [_queue(count, states.get(count.queue_name), workers, finished) for count in counts], len(workers)
 
 
 def live_workers() -> list[WorkerProcess]:
@@ -155,10 +161,18 @@ def _outbox() -> int:
     """Messages of committed transactions that wait in rows for their broker, in any database that has the table."""
     total = 0
     for alias in connections:
-        if connections[alias].vendor not in VENDORS:
+        if connections[alias].vendor not in VENDORS or clock.monotonic() < _away_until.get(alias, 0.0):
             continue
         try:
             total += WaitingRows(Database(alias)).count(CAP)
+        except BrokerConnectionError:
+            _away_until[alias] = clock.monotonic() + _ABSENCE
         except BrokerError:
-            continue  # no table there, or no database: nothing of ours can wait in it
+            continue  # no table there: nothing of ours can wait in it
     return total
+
+
+_ABSENCE = 30.0
+"""Seconds for which a database that could not be reached is not asked again: whoever looks would wait for it."""
+
+_away_until: dict[str, float] = {}

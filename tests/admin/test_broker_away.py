@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from django_tasks_q import BrokerConnectionError, actor, set_broker
@@ -19,6 +20,7 @@ from django_tasks_q.brokers.redis import RedisBroker
 from django_tasks_q.keeper.mirror_service import catch_up
 from django_tasks_q.models import BulkOperation, MessageRecord, WorkerProcess
 from django_tasks_q.operations import asking
+from django_tasks_q.results import Results
 from tests.admin.pages import url
 from tests.support.journal_broker import JournalBroker
 from tests.support.waiting import within
@@ -165,6 +167,28 @@ def test_a_server_that_refuses_connections_is_named_without_its_password(
         said = page.text + str(page.context.get("warnings")) + str(page.context.get("trouble"))
         assert f"127.0.0.1:{NOBODY}" in said or "did not answer within 1 s" in said, name
         assert "secret" not in said, name
+    broker.close()
+
+
+def test_a_server_that_never_answers_holds_up_no_page_that_asks_it_for_limits_or_results(
+    admin: Client, elsewhere: Elsewhere, letter: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        broker = RedisBroker(url=address, middleware=[Results()])
+        actor(print, broker=broker, actor_name="charge", queue_name="shop", store_results=True)
+        with override_settings(DJANGO_TASKS_Q={"RATE_LIMITS_URL": address, "RESULTS_URL": address}):
+            set_broker(broker)
+            for page in (
+                url("ratelimitmutex_changelist"),
+                url("ratelimitmutex_release", "key") + "?token=1",
+                url("messagerecord_change", letter),
+            ):
+                asking._lines.clear()
+                took, answer = seconds_of(admin, page)
+                assert took < within(2), page
+                said = answer.text if answer.status_code == 200 else admin.get(answer.url).text
+                assert "did not answer within" in said, page
     broker.close()
 
 

@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_tasks_q import Message, set_broker
+from django_tasks_q import BrokerConnectionError, Message, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.models import QueueState, WorkerProcess
 from django_tasks_q.operations import queue_counts
 from django_tasks_q.operations.stats import QueueStats, stats
+from django_tasks_q.waiting import WaitingRows
 from tests.support.dead_letters import bury
 from tests.support.waiting import until
 
@@ -123,3 +124,24 @@ def test_a_broker_in_memory_is_asked_and_its_journal_tells_how_far_records_lag(d
     until(lambda: stats().mirror_lag_ms > 0)
 
     assert queue("shop").ready == 1
+
+
+def test_a_database_that_is_away_is_asked_once_for_what_waits_there(
+    broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks again and again must not wait for it each time."""
+    from django_tasks_q.operations import stats as module
+
+    asked: list[str] = []
+
+    def count(rows: WaitingRows, most: int) -> int:
+        asked.append(rows._database.alias)
+        if asked[-1] == "mariadb":
+            raise BrokerConnectionError("no route to it")
+        return 3
+
+    monkeypatch.setattr(module, "_away_until", {})
+    monkeypatch.setattr(WaitingRows, "count", count)
+
+    assert [stats().outbox, stats().outbox] == [6, 6]
+    assert sorted(asked) == ["default", "default", "mariadb", "postgresql", "postgresql"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django_tasks_q import BrokerError, get_broker
-from django_tasks_q.operations.stats import QueueStats, stats
+from django_tasks_q.operations.stats import QueueStats, queues_and_workers
 
 from .output import Output
 from .subcommand import DONE, NOTHING, Subcommand
@@ -37,11 +37,11 @@ def _tell(problems: list[str], out: Output) -> int:
 def _problems() -> Iterator[str]:
     broker = get_broker()
     broker.check_ready()
-    figures = stats()
-    if not figures.workers:
+    queues, workers = queues_and_workers()  # a probe must not wait for a database that only rows for it may be in
+    if not workers:
         yield "No worker is alive."
         return
-    for queue in figures.queues:
+    for queue in queues:
         if not queue.consumers and (queue.queue_name in broker.queues or _has_work(queue)):
             yield f"No worker serves the queue {queue.queue_name!r}."
 
