@@ -33,6 +33,9 @@ _CARRIED = (
 )
 """Options that hold whole messages, or options that do."""
 
+_MESSAGE = {"actor_name", "args", "kwargs", "options", "message_id"}
+"""What an argument has that is a message: callbacks are told of the one that they follow."""
+
 
 class Recording(msgspec.Struct, frozen=True):
     """The project's wishes.
@@ -71,12 +74,24 @@ class Recording(msgspec.Struct, frozen=True):
         if self.redact is None or (args is None and kwargs is None):
             return args, kwargs
         try:
-            args, kwargs = self.redact(actor_name, copy.deepcopy(list(args)), copy.deepcopy(dict(kwargs)))
+            args = [self._shown_argument(arg) for arg in copy.deepcopy(list(args))]
+            kwargs = {name: self._shown_argument(arg) for name, arg in copy.deepcopy(dict(kwargs)).items()}
+            args, kwargs = self.redact(actor_name, args, kwargs)
             return list(args), dict(kwargs)
-        except Exception:
+        except Exception as error:
             # What cannot be redacted must not be shown; the message itself is none the worse for it.
-            logger.exception("RECORDS: REDACT failed for %s; its arguments are hidden.", actor_name)
+            quoting = RuntimeError(f"{type(error).__name__}, whose text may quote the arguments")
+            logger.error(
+                "RECORDS: REDACT failed for %s; its arguments are hidden.",
+                actor_name,
+                exc_info=(RuntimeError, quoting, error.__traceback__),
+            )
             return [HIDDEN], {}
+
+    def _shown_argument(self, argument: Any) -> Any:
+        """A message among the arguments is shown as its own record shows it, whoever is told of it."""
+        is_message = isinstance(argument, dict) and argument.keys() >= _MESSAGE
+        return self._shown_carried(argument) if is_message else argument
 
     def _shown_options(self, options: dict[str, Any] | None) -> dict[str, Any] | None:
         """Later steps of a pipeline and callbacks of groups travel in the options, arguments and all."""

@@ -78,6 +78,10 @@ class ReadOnlyAdmin(Base[M]):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Whether an address may ask for it: by default nothing, or a column that nobody is shown could be guessed."""
+        return False
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
         found: QuerySet[M] = self.model._default_manager.using(records_alias())
         return found.order_by(*self.get_ordering(request))

@@ -18,6 +18,7 @@ from django_tasks_q.configured import make_broker, make_recording
 from django_tasks_q.models import Attempt, MessageRecord
 from django_tasks_q.outcomes import Dead
 from django_tasks_q.recording import HIDDEN, Recording
+from django_tasks_q.testing import drain
 from tests.brokers.bench import Bench
 from tests.support.waiting import until
 from tests.unit.conftest import running
@@ -87,8 +88,34 @@ def test_a_hook_hides_arguments_of_the_message_and_of_all_later_steps(broker: Da
     assert delivery.payload == message.encode(), "the hook got copies, the queue keeps the whole message"
 
 
+def test_callbacks_show_no_more_of_the_message_that_they_are_told_of_than_its_own_record(
+    broker: DatabaseBroker, alias: str
+) -> None:
+    def of_work(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        return hide(name, args, kwargs) if name == "work" else (args, kwargs)
+
+    broker.recording = Recording(redact=of_work)
+
+    @actor(broker=broker, queue_name="q", max_retries=0, on_failure="told", on_retry_exhausted="told")
+    def work(*args: Any, token: str) -> None:
+        raise ValueError("no secret here")
+
+    told = actor(lambda message, outcome: None, actor_name="told", broker=broker, queue_name="q", on_success="told_of")
+    actor(lambda message, result: None, actor_name="told_of", broker=broker, queue_name="q")
+    message = work.send(SECRET, token=SECRET)
+    drain(broker=broker, raise_errors=False)
+
+    assert SECRET not in everything(alias)
+    rows = MessageRecord.objects.using(alias).filter(actor_name=told.actor_name)
+    assert [row.args[0]["args"] for row in rows] == [["***"], ["***"]]
+    assert MessageRecord.objects.using(alias).filter(actor_name="told_of").count() == 2
+    assert {row.args[0]["message_id"] for row in rows} == {message.message_id}
+
+
 @pytest.mark.parametrize(
-    "redact", [explode, lambda *_: None, lambda name, args, kwargs: args], ids=["raises", "nothing", "args"]
+    "redact",
+    [explode, lambda *_: None, lambda name, args, kwargs: args, lambda name, args, kwargs: int(args[0])],
+    ids=["raises", "nothing", "args", "quotes"],
 )
 def test_a_hook_that_fails_hides_everything(
     broker: DatabaseBroker, alias: str, redact: Any, caplog: pytest.LogCaptureFixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -15,6 +16,8 @@ from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.management.taskq.output import Output
 from django_tasks_q.models import BulkOperation, MessageRecord, WorkerProcess
 from django_tasks_q.operations.filters import records
+from django_tasks_q.recording import Recording
+from django_tasks_q.waiting import WaitingRows
 from tests.commands.conftest import Taskq
 from tests.support.dead_letters import bury
 
@@ -155,6 +158,19 @@ def test_what_a_message_says_does_not_steer_the_terminal(broker: DatabaseBroker,
     assert "\x1b" not in shown + listed
     assert "\\x1b]0;title\\x07" in shown
     assert len(listed.splitlines()) == 2
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_bytes_that_nobody_can_redact_are_hidden_where_arguments_are(
+    broker: DatabaseBroker, taskq: Taskq, hides: bool
+) -> None:
+    broker.recording = Recording(arguments=not hides)
+    [dead] = bury(broker, [order(broker)])
+    records().filter(pk=dead).update(raw=b'["secret')
+
+    for told in (taskq("show", dead, "--json").json, *taskq("messages", "--json").json):
+        assert b64decode(told["raw"]) == (b"<hidden>" if hides else b'["secret')
+    assert ("secret" in taskq("show", dead).out) is not hides
 
 
 def test_show_of_nobody_is_code_one(broker: DatabaseBroker, taskq: Taskq) -> None:
@@ -331,6 +347,15 @@ def test_health_wants_a_live_worker_for_every_queue(broker: DatabaseBroker, task
     hire(broker, "mails", "shop")
     assert taskq("health") == (0, "healthy\n", "")
     assert taskq("health", "--json").json == {"healthy": True, "problems": []}
+
+
+def test_health_asks_no_database_that_only_has_rows_that_wait(
+    broker: DatabaseBroker, taskq: Taskq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hire(broker, "mails", "shop")
+    monkeypatch.setattr(WaitingRows, "count", lambda *args: pytest.fail("it may be away, and connecting takes minutes"))
+
+    assert taskq("health") == (0, "healthy\n", "")
 
 
 # purge-records

@@ -6,10 +6,17 @@ from typing import Any
 
 from django.db.models import Model
 
+from django_tasks_q import get_broker
+from django_tasks_q.models import MessageRecord
+from django_tasks_q.recording import HIDDEN
+
 
 def as_dict(row: Model) -> dict[str, Any]:
     """The fields of a row, a foreign key by its name alone."""
-    return {field.name: _plain(getattr(row, field.attname)) for field in row._meta.concrete_fields}
+    fields = {field.name: _plain(getattr(row, field.attname)) for field in row._meta.concrete_fields}
+    if isinstance(row, MessageRecord) and row.raw is not None and get_broker().recording.hides:
+        fields["raw"] = HIDDEN.encode()  # what nobody can decode nobody can redact
+    return fields
 
 
 def _plain(value: Any) -> Any:
