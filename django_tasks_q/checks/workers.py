@@ -9,9 +9,12 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage
 from django.db import Error as DatabaseTrouble
-from django.utils import timezone
 
+from .. import clock
+from ..dialect import now_ms
+from ..errors import BrokerError
 from ..models import WorkerProcess
+from ..sql import Database
 from .findings import records_alias, usable_broker, warning
 
 FRESH = timedelta(seconds=15)
@@ -38,7 +41,7 @@ def check_workers(
         return []
     try:
         served = _served_queues(records_alias(broker))
-    except DatabaseTrouble:
+    except (DatabaseTrouble, BrokerError):
         return []  # said by the checks of databases
     if served is None:
         text = f"No worker was seen in the last {FRESH.seconds} seconds; what is sent waits."
@@ -56,7 +59,8 @@ def _hint(queue_name: str) -> str:
 
 def _served_queues(alias: str) -> set[str] | None:
     """The queues of the living workers; empty when one of them serves all, None when nobody lives."""
-    rows = WorkerProcess.objects.using(alias).filter(heartbeat_at__gte=timezone.now() - FRESH)
+    now = clock.as_datetime(now_ms(Database(alias)))  # by which heartbeats are written
+    rows = WorkerProcess.objects.using(alias).filter(heartbeat_at__gte=now - FRESH)
     lists = list(rows.values_list("queues", flat=True))
     if not lists:
         return None

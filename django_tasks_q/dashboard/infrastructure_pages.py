@@ -17,7 +17,7 @@ from ..models import QueueState, WaitingMessage, WorkerProcess
 from ..operations.stats import stats
 from . import presentation, reach, rows
 from .read_only import ReadOnlyAdmin, broker_trouble
-from .standing import all_workers
+from .standing import all_workers, database_now
 
 if TYPE_CHECKING:
     QueueBase = ReadOnlyAdmin[QueueState]
@@ -57,8 +57,8 @@ class WorkerAdmin(WorkerBase):
         self.require_view(request)
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        address = rows.message_address(self.address)
-        workers = [rows.worker_row(worker, address) for worker in all_workers()]
+        now, address = database_now(), rows.message_address(self.address)
+        workers = [rows.worker_row(worker, now, address) for worker in all_workers()]
         return self.render(request, "workers.html", title=_("Workers"), is_list=True, workers=workers)
 
 
@@ -73,6 +73,9 @@ class WaitingAdmin(WaitingBase):
     ordering: ClassVar[Any] = ("-id",)
     search_fields: ClassVar[Any] = ("message_id__exact",)
     search_help_text = gettext_lazy("A whole message id.")
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        return lookup in ("message_id", "message_id__exact")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WaitingMessage]:
         found = super().get_queryset(request).filter(kind=WaitingMessage.Kind.COMMIT)

@@ -6,6 +6,7 @@ Every value is a text, a ``level`` or ``state`` that only chooses a colour, or t
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.utils import quote
@@ -43,8 +44,8 @@ def queue_row(queue: QueueStats) -> Row:
     }
 
 
-def worker_row(worker: WorkerProcess, message_address: Callable[[str], str]) -> dict[str, Any]:
-    alive = is_alive(worker)
+def worker_row(worker: WorkerProcess, now: datetime, message_address: Callable[[str], str]) -> dict[str, Any]:
+    alive = is_alive(worker, now)
     return {
         "name": presentation.text(worker.worker_id),
         "host": _("%(host)s, process %(pid)s") % {"host": presentation.text(worker.hostname), "pid": worker.pid},

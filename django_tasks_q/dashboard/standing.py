@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from django.utils import timezone
-
+from .. import clock
 from ..broker import get_broker
+from ..dialect import now_ms
 from ..errors import BrokerError
 from ..keeper.mirror_service import catch_up
 from ..models import MessageRecord, ServiceLease, WaitingMessage, WorkerProcess
 from ..operations.filters import Filter
 from ..operations.stats import FRESH, QueueStats, Stats, live_workers, stats
+from ..sql import Database
 from ..states import State
 from . import reach
 from .read_only import records_alias
@@ -36,6 +37,8 @@ class Standing(NamedTuple):
     retired: int
     """Records that retention has deleted since the first day."""
     has_journal: bool
+    at: datetime
+    """When all of this was, by the clock of the records' database."""
 
     @property
     def queues(self) -> Sequence[QueueStats]:
@@ -43,26 +46,33 @@ class Standing(NamedTuple):
 
     @property
     def alive(self) -> list[WorkerProcess]:
-        return [worker for worker in self.workers if is_alive(worker)]
+        return [worker for worker in self.workers if is_alive(worker, self.at)]
 
 
-def is_alive(worker: WorkerProcess) -> bool:
+def is_alive(worker: WorkerProcess, now: datetime) -> bool:
     """Whether its keeper has seen it just now."""
-    return worker.heartbeat_at is not None and worker.heartbeat_at >= timezone.now() - FRESH
+    return worker.heartbeat_at is not None and worker.heartbeat_at >= now - FRESH
+
+
+def database_now() -> datetime:
+    """By the clock that signs of life are written by; this host's may be wrong."""
+    return clock.as_datetime(now_ms(Database(records_alias())))
 
 
 def standing() -> Standing:
     """Ask for all of it."""
     found, trouble = _stats()
+    at = database_now()
     return Standing(
         found,
         trouble,
         all_workers(),
         _latest(State.DEAD),
         _latest(State.RUNNING),
-        _outbox_since(),
+        _outbox_since(at),
         _retired(),
         get_broker().journal is not None,
+        at,
     )
 
 
@@ -86,10 +96,10 @@ def _latest(state: State) -> list[MessageRecord]:
     return list(Filter(state=state.value).queryset().only(*_NEEDED, *extra)[:LATEST])
 
 
-def _outbox_since() -> datetime | None:
+def _outbox_since(now: datetime) -> datetime | None:
     """Since when the oldest message waits for the relay, where the records are."""
     rows = WaitingMessage.objects.using(records_alias()).filter(kind=WaitingMessage.Kind.COMMIT)
-    waiting = rows.filter(due_at__lte=timezone.now()).order_by("due_at")
+    waiting = rows.filter(due_at__lte=now).order_by("due_at")
     first: datetime | None = waiting.values_list("created_at", flat=True).first()
     return first
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import NamedTuple
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..operations.stats import QueueStats
@@ -61,9 +60,9 @@ def _of_queue(queue: QueueStats, has_workers: bool) -> Iterator[Warning]:
 
 
 def _of_outbox(now: Standing) -> Iterator[Warning]:
-    if now.outbox_since is None or now.outbox_since > timezone.now() - LONG_OUTBOX:
+    if now.outbox_since is None or now.outbox_since > now.at - LONG_OUTBOX:
         return
-    waits = presentation.duration(timezone.now() - now.outbox_since)
+    waits = presentation.duration(now.at - now.outbox_since)
     text = _("Committed messages have been waiting for the broker for %(duration)s: no worker relays them.")
     yield Warning("warning", text % {"duration": waits})
 

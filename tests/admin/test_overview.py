@@ -75,6 +75,18 @@ def test_without_a_worker_it_says_how_to_start_one(admin: Client, broker: Databa
     assert warnings(admin) == []
 
 
+def test_a_web_host_whose_clock_is_wrong_takes_nobody_for_dead(
+    admin: Client, broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_worker()
+    now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(minutes=5))
+
+    assert card(admin, "workers") == "1"
+    assert not any("No worker is alive" in text for text in warnings(admin))
+    assert [row["state"] for row in admin.get(url("workerprocess_changelist")).context["workers"]] == ["alive"]
+
+
 def test_a_queue_that_no_worker_serves_is_named(admin: Client, broker: DatabaseBroker) -> None:
     broker.enqueue_many(charges(broker, 1))
     start_worker(queues=("default",))

@@ -203,6 +203,15 @@ def test_the_outbox_shows_no_payload(admin: Client, broker: DatabaseBroker) -> N
     assert "secret" not in page
 
 
+@pytest.mark.parametrize(
+    "query", ["waitingmessage payload__contains", "waitingmessage payload__gt", "bulkoperation filters__contains"]
+)
+def test_nobody_can_guess_what_is_not_shown_by_asking_for_it(query: str, admin: Client, broker: DatabaseBroker) -> None:
+    page, lookup = query.split()
+
+    assert admin.get(url(f"{page}_changelist"), {lookup: "s"}).status_code == 400
+
+
 def test_what_waits_in_the_room_is_not_in_the_outbox(admin: Client, broker: DatabaseBroker) -> None:
     for kind in ("delay", "retry", "parked", "dead"):
         WaitingMessage.objects.create(
