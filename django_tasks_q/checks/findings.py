@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS
 
 from .. import conf, records_database
 from ..broker import Broker, get_broker
@@ -47,7 +50,13 @@ def results_alias(broker: Broker) -> str | None:
         return None
 
 
+def limits_alias() -> str | None:
+    """The database that rate limits are in, if the settings name one; else they are in one of the others."""
+    url = urlsplit(conf.get("RATE_LIMITS_URL") or "")
+    return (url.netloc or DEFAULT_DB_ALIAS) if url.scheme == "database" else None
+
+
 def engine_aliases(broker: Broker) -> set[str]:
-    """The databases that the engine works with all the time: the broker's, that of the records, that of results."""
-    aliases = (broker_alias(broker), records_alias(broker), results_alias(broker))
+    """The databases that the engine works with all the time: of the broker, the records, results and rate limits."""
+    aliases = (broker_alias(broker), records_alias(broker), results_alias(broker), limits_alias())
     return {alias for alias in aliases if alias is not None}

@@ -10,12 +10,13 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 from .. import conf, configured
-from ..broker import get_broker
+from ..broker import Broker, get_broker
 from ..brokers.unusable import UnusableBroker
 from ..encoder import PickleEncoder
-from .findings import error, usable_broker, warning
+from .findings import engine_aliases, error, usable_broker, warning
 
 _PARTS: tuple[Callable[[], object], ...] = (
     configured.check_broker_url,
@@ -54,10 +55,11 @@ def _wrong_parts() -> Iterator[ImproperlyConfigured]:
 
 
 def check_values(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E014: no time zones. W004: pickle. W006: durations that make no sense."""
-    if usable_broker() is None:
+    """E014: no time zones, or another than UTC. W004: pickle. W006: durations that make no sense."""
+    broker = usable_broker()
+    if broker is None:
         return []
-    found: list[CheckMessage] = []
+    found: list[CheckMessage] = list(_wrong_zones(broker))
     if not settings.USE_TZ:
         found.append(
             error(
@@ -76,6 +78,18 @@ def check_values(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
             )
         )
     return found
+
+
+def _wrong_zones(broker: Broker) -> Iterator[CheckMessage]:
+    for alias in sorted(engine_aliases(broker)):
+        zone = connections[alias].settings_dict["TIME_ZONE"]
+        if connections[alias].vendor != "postgresql" and zone not in (None, "UTC"):
+            yield error(
+                "E014",
+                f"Database {alias!r} has TIME_ZONE {zone!r}: Django would take the moments of the records, which are "
+                "in UTC, for that zone's, and the admin and taskq would find no worker alive.",
+                "Leave TIME_ZONE out of this entry of DATABASES; the setting TIME_ZONE is still what people see.",
+            )
 
 
 def _odd_durations() -> Iterator[str]:

@@ -419,6 +419,20 @@ def test_a_project_without_time_zones_is_told_before_a_page_fails() -> None:
     assert "USE_TZ" in found.hint
 
 
+def test_a_database_with_a_time_zone_of_its_own_is_told_before_every_worker_looks_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for alias in ("default", "postgresql"):
+        monkeypatch.setitem(connections[alias].settings_dict, "TIME_ZONE", "Europe/Berlin")
+
+    (found,) = checks.check_values(None)
+    assert numbers([found]) == ["E014"]
+    assert "'default' has TIME_ZONE 'Europe/Berlin'" in found.msg
+
+    set_broker(DatabaseBroker(using="postgresql"))  # which knows zones itself
+    assert checks.check_values(None) == []
+
+
 def test_pickle_is_a_warning_and_a_subclass_of_it_too() -> None:
     with override_settings(DJANGO_TASKS_Q={"ENCODER": "django_tasks_q.PickleEncoder"}):
         assert numbers(checks.check_values(None)) == ["W004"]
@@ -616,6 +630,11 @@ def test_missing_tables_of_the_results_are_an_error(sqlite: Callable[..., str], 
     assert numbers(check_databases("empty")) == ["E004"]
 
 
+def test_missing_tables_of_the_rate_limits_are_an_error(sqlite: Callable[..., str]) -> None:
+    with override_settings(DJANGO_TASKS_Q={"RATE_LIMITS_URL": f"database://{sqlite(**GOOD)}"}):
+        assert numbers(check_databases("empty")) == ["E004"]
+
+
 def test_migrate_is_not_told_that_tables_are_missing(
     sqlite: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -775,6 +794,16 @@ def test_a_queue_that_nobody_serves_is_a_warning(deployed: Callable[[], list[Che
 def test_a_worker_of_all_queues_serves_each(deployed: Callable[[], list[CheckMessage]]) -> None:
     seen(1, ["high"])
     seen(1, [], "all")
+
+    assert deployed() == []
+
+
+def test_a_host_whose_clock_is_wrong_takes_nobody_for_dead(
+    deployed: Callable[[], list[CheckMessage]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen(1, [])
+    now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: now() + timedelta(minutes=5))
 
     assert deployed() == []
 
