@@ -102,7 +102,7 @@ class EditedCopy:
     def _form(self, request: HttpRequest, message: Message[Any]) -> HttpResponse:
         try:
             initial = _initial(message)
-        except TypeError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             tell_of_trouble(request, error)
             return HttpResponseRedirect(self._back)
         if request.method != "POST":
@@ -147,6 +147,8 @@ def _initial(message: Message[Any]) -> dict[str, str]:
 def _editable(value: Any) -> str:
     """JSON to edit. TypeError for what only another encoder can carry: editing would change its type unseen."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
+    if json.loads(text) != value:
+        raise TypeError("JSON would change these arguments: it has no tuples, and no keys but texts.")
     try:
         text.encode()
     except UnicodeEncodeError:  # lone surrogates, which no page can show
@@ -161,5 +163,5 @@ def _signature(actor_name: str) -> str:
         return ""
     try:
         return f"{actor_name}{inspect.signature(actor.fn, eval_str=True)}"
-    except NameError:  # an annotation that only type checkers can read
+    except Exception:  # an annotation that only type checkers can read is any expression
         return f"{actor_name}{inspect.signature(actor.fn)}"

@@ -8,6 +8,7 @@ undoes it.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -39,13 +40,23 @@ def original_document(text: str) -> Any:
     return original_value(value) if _MARK in text or "\\ufdd0" in text else value
 
 
-def json_text(value: Any) -> str:
-    """A value as JSON text that every database takes; what JSON cannot hold is shown by its ``repr``."""
+def json_text(value: Any) -> str | None:
+    """A value as JSON text that every database takes; what JSON cannot hold is shown by its ``repr``.
+
+    None, which is "not known", for what contains itself or has too many digits to be written.
+    """
     try:
         text = msgspec.json.encode(value).decode()
     except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
+        return _carefully(value)
+    return _carefully(value) if "\\u0000" in text else text
+
+
+def _carefully(value: Any) -> str | None:
+    try:
         return json.dumps(_storable_value(value), default=_shown)
-    return json.dumps(_storable_value(value), default=_shown) if "\\u0000" in text else text
+    except (ValueError, RecursionError):
+        return None
 
 
 def shallow(text: str | None) -> str | None:
@@ -90,6 +101,8 @@ def _storable_value(value: Any) -> Any:
         return {storable(str(key)): _storable_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_storable_value(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # as msgspec writes it; no database takes the word
     return value
 
 

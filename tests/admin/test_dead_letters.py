@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
+from django_tasks_q import PickleEncoder, actor, set_encoder
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.models import MessageRecord, QueuedMessage
 from django_tasks_q.operations import repair
 from django_tasks_q.recording import Recording
 from tests.admin.conftest import charges
 from tests.admin.pages import url
+from tests.support.dead_letters import bury
 
 LIST = "deadletter_changelist"
 
@@ -169,6 +172,34 @@ def test_a_copy_that_does_not_fit_the_actor_says_what_was_expected_and_what_came
 
     [text] = errors_of(admin, dead_letter, "[1, 2, 3]", "{}")["args"]
     assert "got (int, int, int)" in text
+
+
+def test_annotations_that_only_type_checkers_can_read_break_no_form(admin: Client, broker: DatabaseBroker) -> None:
+    def pay(order: QueuedMessage[int]) -> None: ...  # type: ignore[type-arg]
+
+    [message_id] = bury(broker, [actor(pay, broker=broker, queue_name="shop").message(1)])
+
+    page = admin.get(url("messagerecord_edit", message_id))
+
+    assert "pay(order:" in page.text
+
+
+ITSELF: list[object] = []
+ITSELF.append(ITSELF)
+
+
+@pytest.mark.parametrize("argument", [{1: "one"}, {"pair": (1, 2)}, float("nan"), ITSELF])
+def test_what_json_would_change_unseen_cannot_be_edited(
+    argument: object, admin: Client, broker: DatabaseBroker
+) -> None:
+    set_encoder(PickleEncoder())
+    broker.recording = Recording(arguments=False)
+    [message_id] = bury(broker, [broker.actors["charge"].message(argument)])
+
+    page = admin.get(url("messagerecord_edit", message_id), follow=True)
+
+    assert page.status_code == 200
+    assert "Nothing was changed" in page.text
 
 
 def test_what_the_broker_has_no_more_cannot_be_edited(admin: Client, dead_letter: str) -> None:

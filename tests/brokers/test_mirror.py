@@ -11,6 +11,8 @@ from django.db import connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from django_tasks_q import PickleEncoder, actor, set_encoder
+from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.events import Birth, Event, Kind
 from django_tasks_q.journal import without_arguments
 from django_tasks_q.mirror import RecordWriter
@@ -95,10 +97,30 @@ def test_a_value_that_json_cannot_hold_is_shown_by_its_repr(databases: None, ali
     assert "bytes" in str(MessageRecord.objects.using(alias).get().args)
 
 
+ITSELF: list[object] = []
+ITSELF.append(ITSELF)
+
+
+@pytest.mark.parametrize(
+    ("argument", "recorded"),
+    [(ITSELF, None), (10**5_000, None), ([object, float("inf")], [["<class 'object'>", None]])],
+    ids=["itself", "digits", "infinity"],
+)
+def test_what_no_json_can_hold_is_no_error_of_who_sends_it(
+    databases: None, alias: str, argument: object, recorded: object
+) -> None:
+    set_encoder(PickleEncoder())
+    broker = DatabaseBroker(using=alias)
+    message = actor(lambda value: None, actor_name="keep", broker=broker).send(argument)
+
+    assert MessageRecord.objects.using(alias).get(pk=message.message_id).args == recorded
+    broker.close()
+
+
 def test_storable_text_is_left_alone_and_the_rest_is_marked(alias: str) -> None:
     assert storable("plain \\ text") == "plain \\ text"
     assert storable("\x00").isprintable() is False and "\x00" not in storable("\x00")
-    assert "\\u0000" not in json_text(["\x00"])
+    assert "\\u0000" not in str(json_text(["\x00"]))
 
 
 def test_a_message_that_could_not_be_read_in_the_end_keeps_what_is_known_of_it(databases: None, alias: str) -> None:
