@@ -8,6 +8,7 @@ from .. import records_database
 from ..broker import get_broker
 from ..errors import DecodeError
 from ..message import Message
+from ..mirror.text import original_value
 from ..models import MessageRecord
 
 
@@ -34,9 +35,9 @@ def _as_recorded(record: MessageRecord) -> Message[Any]:
     return Message(
         record.queue_name,
         record.actor_name,
-        tuple(record.args or ()),
-        record.kwargs or {},
-        record.options or {},
+        tuple(original_value(record.args or [])),
+        original_value(record.kwargs or {}),
+        original_value(record.options or {}),
         record.message_id,
         0 if created is None else round(created.timestamp() * 1000),
     )

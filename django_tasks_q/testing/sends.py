@@ -73,8 +73,12 @@ def _decoded(row: Any) -> Sent:
 
 
 def _of_record(record: MessageRecord) -> Sent:
-    arguments = tuple(record.args or ()), record.kwargs or {}, record.options or {}
-    return _sent(Message(record.queue_name, record.actor_name, *arguments, message_id=record.message_id))
+    from ..mirror.text import original_value
+
+    args, kwargs, options = map(original_value, (record.args or [], record.kwargs or {}, record.options or {}))
+    return _sent(
+        Message(record.queue_name, record.actor_name, tuple(args), kwargs, options, message_id=record.message_id)
+    )
 
 
 def _sent(message: Message[Any]) -> Sent:

@@ -42,6 +42,15 @@ def test_what_people_may_not_see_in_records_is_whole_while_the_broker_has_it(bro
     assert found.message_timestamp == message.message_timestamp
 
 
+def test_texts_that_no_database_takes_come_back_from_the_record_as_they_were(broker: DatabaseBroker) -> None:
+    hostile = "\x00 and \ud800"
+    message = actor(lambda *args, **kwargs: None, actor_name="keep", broker=broker).send(hostile, name=[hostile])
+    broker.discard([message.message_id])
+
+    found = Message.fetch(message.message_id)
+    assert found is not None and (found.args, found.kwargs) == ((hostile,), {"name": [hostile]})
+
+
 def test_an_id_that_nobody_knows_is_none(broker: DatabaseBroker) -> None:
     assert Message.fetch("nobody") is None
     assert Message("default", "keep").record() is None

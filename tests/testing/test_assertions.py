@@ -207,6 +207,14 @@ def test_redacted_arguments_are_known_while_the_message_waits(database_broker: D
     assert_sent(note, args=["hidden"])
 
 
+def test_texts_that_no_database_takes_are_found_after_they_have_run_too(database_broker: DatabaseBroker) -> None:
+    note = actor(lambda *args: None, actor_name="note")
+    note.send("\x00")
+    drain()
+
+    assert_sent(note, args=["\x00"])
+
+
 def test_a_broker_that_does_not_remember_says_so() -> None:
     set_broker(StubBroker())
     with pytest.raises(TypeError, match=r"capture\(\)"):
