@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from .deliveries import Exchange, Settlement, Started
 
@@ -31,6 +32,10 @@ class Consumer(ABC):
 
         What there is no room for then goes back to the front of its queue, uncounted.
         """
+        return False
+
+    def has_lost(self, handle: Any) -> bool:
+        """Whether a delivery is known to be somebody else's by now, without a question to the broker."""
         return False
 
     @abstractmethod

@@ -230,7 +230,9 @@ class ConsumerThread(Thread):
         if self._broker.hooks("before_ack") or self._broker.hooks("before_nack"):
             for finished in handed:
                 self._emit("before", finished)
-        self._store_results(handed)
+        are_kept_back = self._may_be_late(consumer, handed)
+        if not are_kept_back:
+            self._store_results(handed)
         if self._loop is not None:
             consumer.left_out = self._loop.left_out
         exchange = consumer.exchange([finished.settlement for finished in handed], room, started)
@@ -238,17 +240,36 @@ class ConsumerThread(Thread):
             self._reports.popleft()
         self._unfinished += len(exchange.deliveries)
         self._hand_out(exchange, room, bool(consumer.left_out))
-        self._account(self._batch.confirm(exchange.unsettled), exchange)
+        settled = self._batch.confirm(exchange.unsettled)
+        if are_kept_back and not exchange.fenced:
+            self._store_results([one for one in settled if one.settlement.delivery.handle not in exchange.refused])
+        self._account(settled, exchange)
         if exchange.fenced:
             self._be_fenced()
+
+    def _may_be_late(self, consumer: Consumer, handed: list[Finished]) -> bool:
+        """Whether somebody else may have run one of these since, whose result is newer.
+
+        Then the broker says first whose they are: a result that comes after its settlement is better than a wrong one.
+        """
+        if not self._results_of(handed):
+            return False
+        return self._region.is_lease_over(clock.monotonic()) or any(
+            consumer.has_lost(finished.settlement.delivery.handle) for finished in handed
+        )
+
+    def _results_of(self, handed: list[Finished]) -> list[Result]:
+        """Those that the settlements do not store themselves."""
+        results = [result for finished in handed if (result := finished.settlement.result) is not None]
+        return [] if results and self._broker.carries_results() else results
 
     def _store_results(self, handed: list[Finished]) -> None:
         """Before the settlements: who knows that a message is done finds its result.
 
         Once: while the broker is away somebody else may have run the message, whose result is newer.
         """
-        results = [result for finished in handed if (result := finished.settlement.result) is not None]
-        if results and not self._broker.carries_results():
+        results = self._results_of(handed)
+        if results:
             known = {id(result) for result in self._brought}
             new = [result for result in results if id(result) not in known]
             self._brought = results

@@ -10,14 +10,26 @@ from typing import Any
 
 import pytest
 
-from django_tasks_q import Broker, BrokerConnectionError, BrokerError, Message, ResultFailure, Worker, actor, set_broker
+from django_tasks_q import (
+    Broker,
+    BrokerConnectionError,
+    BrokerError,
+    Message,
+    ResultFailure,
+    Worker,
+    actor,
+    clock,
+    set_broker,
+)
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.deliveries import Result
+from django_tasks_q.judge import make_judge
 from django_tasks_q.keeper.mirror_service import MirrorService
 from django_tasks_q.models import MessageRecord
 from django_tasks_q.results import Missing, Results, post
 from django_tasks_q.results.backends import RedisBackend, StubBackend
 from django_tasks_q.results.post import ResultPost
+from django_tasks_q.worker.board import Board
 from tests.support.private_redis import PrivateRedis
 from tests.support.waiting import until, within
 
@@ -125,6 +137,57 @@ def test_what_is_late_does_not_replace_what_came_meanwhile(store: Moody, stub: S
     until(lambda: store.load(["other"]), 15)
     assert store.load(["key"]) == {"key": b"new"}
     way.close()
+
+
+def test_who_ends_when_his_lease_is_over_does_not_replace_the_result_of_who_has_run_the_message_since(
+    store: Moody, stub: StubBroker
+) -> None:
+    # Given a worker in the middle of a message, which is declared dead
+    entered, go, results = threading.Event(), threading.Event(), iter(["old", "new"])
+
+    def work() -> str:
+        result = next(results)
+        if result == "old":
+            entered.set()
+            go.wait(20)
+        return result
+
+    message = actor(work, broker=stub).send()
+    region = Board(1, 1).regions[0]
+    region.assign("late", 1)
+    late = Worker(stub, worker_timeout=100, worker_threads=1, worker_id="late", region=region, duties=False)
+    other = Worker(stub, worker_timeout=100, worker_threads=1)
+    late.start()
+    assert entered.wait(10)
+    region.set_lease(clock.monotonic())
+    stub.bury("late", [], make_judge(stub))
+
+    # When another one has run it, and then the first one ends
+    other.start()
+    assert message.get_result(block=True, timeout=10_000) == "new"
+    go.set()
+    late.stop(5_000)
+    other.stop(5_000)
+
+    # Then the result is that of the other one
+    assert message.get_result() == "new"
+
+
+def test_who_ends_when_his_lease_may_be_over_and_still_has_his_messages_stores_their_results(
+    store: Moody, stub: StubBroker
+) -> None:
+    region = Board(1, 1).regions[0]
+    region.assign("slow", 1)
+
+    def work() -> str:
+        region.set_lease(clock.monotonic())
+        return "done"
+
+    message = actor(work, broker=stub).send()
+    worker = Worker(stub, worker_timeout=100, worker_threads=1, worker_id="slow", region=region, duties=False)
+    worker.start()
+    assert message.get_result(block=True, timeout=10_000) == "done"
+    worker.stop(5_000)
 
 
 def test_a_worker_that_stops_waits_a_second_for_the_results_that_are_left_and_says_what_is_lost(

@@ -191,6 +191,9 @@ class RabbitmqConsumer(Consumer):
             self._intake = Intake(self._broker, self._worker, self._waker)
         self._intake.consume()
 
+    def has_lost(self, handle: Any) -> bool:
+        return not self._intake.is_open or self._intake.held(handle) is None
+
     def disconnect(self) -> None:
         """Drop the connection. What is held goes back, and nobody here may settle it any more."""
         for held in self._intake.holding.handed_out:
