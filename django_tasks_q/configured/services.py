@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from ..worker.board import Region
 
 
-def make_worker_services(broker: Broker, region: Region) -> ServiceThreads | None:
-    """What a worker without a keeper does besides; None when nothing needs doing."""
-    from ..keeper.services import ServiceThreads, make_services  # the tables exist only once apps are ready
+def make_worker_services(broker: Broker, region: Region, maintenance: bool) -> ServiceThreads:
+    """What a worker without a keeper does besides; without ``maintenance`` only for the leases that its actors hold."""
+    from ..keeper.mutexes import Mutexes  # the tables exist only once apps are ready
+    from ..keeper.services import ServiceThreads, make_services
 
-    services = make_services(broker, [region])
-    return ServiceThreads(services) if services else None
+    return ServiceThreads(make_services(broker, [region]) if maintenance else [Mutexes([region], broker)])

@@ -42,7 +42,8 @@ def run_worker_process(options: Options, region: Region, worker_id: str, life: i
         worker_id=worker_id,
         region=region,
         suspects=quarantine,
-        duties=False,
+        duties=not options.maintenance,  # else the keeper has them
+        maintenance=False,
         most=None if quarantine else options.max_messages,
         time_limit_grace=options.time_limit_grace,
         unknown_actor_grace=options.unknown_actor_grace,

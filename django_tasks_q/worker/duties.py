@@ -29,11 +29,14 @@ class Services(Protocol):
     def stop(self) -> None: ...
 
 
-_make_services: Callable[[Broker, Region], Services | None] = lambda broker, region: None  # noqa: E731 - a seam
+_make_services: Callable[[Broker, Region, bool], Services | None] = lambda *_: None  # noqa: E731 - a seam
 
 
-def set_services_factory(factory: Callable[[Broker, Region], Services | None]) -> None:
-    """Say who makes the services of a worker that has no keeper; the Django floor does, they need a database."""
+def set_services_factory(factory: Callable[[Broker, Region, bool], Services | None]) -> None:
+    """Say who makes the services of a worker that has no keeper; the Django floor does, they need a database.
+
+    The third argument is whether it does what is everybody's affair as well, as :class:`Duties` says.
+    """
     global _make_services
     _make_services = factory
 
@@ -41,16 +44,20 @@ def set_services_factory(factory: Callable[[Broker, Region], Services | None]) -
 class Duties(Thread):
     """Renews one worker's lease three times a lease, and rescues what dead workers left behind.
 
-    ``region`` is the worker's part of the board.
+    Parameters:
+        region: the worker's part of the board.
+        maintenance: whether it does what is everybody's affair as well; without it only what nobody else can do, which
+            is to renew the lease of this worker and those that its actors hold.
     """
 
-    def __init__(self, broker: Broker, region: Region) -> None:
+    def __init__(self, broker: Broker, region: Region, *, maintenance: bool = True) -> None:
         super().__init__(daemon=True, name="Duties")
         self._broker = broker
         self._region = region
         self._judge = make_judge(broker)
         self._patience = Patience(broker)
-        self._services = _make_services(broker, region)
+        self._maintenance = maintenance
+        self._services = _make_services(broker, region, maintenance)
         self._ending = Event()
 
     def run(self) -> None:
@@ -65,7 +72,7 @@ class Duties(Thread):
     def _round(self) -> None:
         try:
             renew(self._broker, [self._region])
-            if self._patience.is_over():
+            if self._maintenance and self._patience.is_over():
                 self._rescue()
         except BrokerError as error:
             self._patience.begin()

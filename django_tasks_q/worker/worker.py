@@ -48,9 +48,9 @@ class Worker:
         worker_timeout: the longest wait for work between two looks, in milliseconds.
         worker_threads: how many messages run at a time, async actors not counted.
         async_concurrency: how many messages of async actors run at a time; they take no thread.
-        worker_id, region, suspects, duties, most: for ``runworkers``, where other processes renew the lease
-            (``duties=False``) and watch the board. A worker of your own does both itself and shares the interpreter's
-            lock with the actors: code that holds it for longer than the lease is then taken for dead.
+        worker_id, region, suspects, duties, maintenance, most: for ``runworkers``, where other processes renew the
+            lease (``duties=False``) and watch the board. A worker of your own does both itself and shares the
+            interpreter's lock with the actors: code that holds it for longer than the lease is then taken for dead.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Worker:
         region: Region | None = None,
         suspects: bool = False,
         duties: bool = True,
+        maintenance: bool = True,
         most: int | None = None,
         time_limit_grace: int = 10_000,
         unknown_actor_grace: int = 600_000,
@@ -116,7 +117,7 @@ class Worker:
             on_condemned=self.consumer.drain,
             wants_retirement=lambda: self.executor.out_of_memory,
         )
-        self._keeping = Duties(broker, self._region) if duties else None
+        self._keeping = Duties(broker, self._region, maintenance=maintenance) if duties else None
 
     def start(self) -> None:
         """Boot the threads."""

@@ -228,6 +228,29 @@ def test_the_leases_of_a_lost_host_are_freed_when_its_workers_are_found_dead(
     other.kill_everything()
 
 
+def test_a_worker_without_a_keeper_keeps_its_lease_and_those_of_its_actors_beside_the_keeper_of_another_host(
+    store: Store, trees: Trees, ledger: Ledger, leases: LeaseLedger
+) -> None:
+    # Given a worker of a tree that has no keeper, whose actor holds the key
+    settings = {"LEASE": 2_000}
+    tree = trees.start("-p", "1", "-t", "1", "--no-maintenance", settings=settings)
+    [worker] = tree.workers
+    [message_id] = store.send([exclusive.message(10, ttl=3_000)])
+    until(lambda: leases.inside() is not None, 10, tree.story)
+
+    # When the keeper of another one looks for who is dead
+    other = trees.start("-p", "1", "-t", "1", settings=settings)
+    drain(store, 30, tree.story)
+
+    # Then it finds nobody, and the key was held all the time
+    assert tree.workers == [worker]
+    [interval] = leases.intervals()
+    assert (interval.message_id, interval.pid) == (message_id, worker)
+    assert not interval.lost and not interval.refused
+    assert len(ledger.runs()[message_id]) == 1
+    assert tree.stop() == other.stop() == 0
+
+
 @BOTH
 @pytest.mark.parametrize("number", [200])
 def test_the_place_of_a_killed_worker_is_given_on_to_who_is_parked(

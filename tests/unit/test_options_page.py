@@ -36,7 +36,7 @@ TASKQ = (DOCS / "taskq.md").read_text(encoding="utf-8")
 OF_THE_ENGINE = {"pipe_target"}
 """What a pipeline writes into its messages."""
 
-OF_RUNWORKERS = {"broker", "worker_id", "region", "suspects", "duties", "most", "on_forfeit"}
+OF_RUNWORKERS = {"broker", "worker_id", "region", "suspects", "duties", "maintenance", "most", "on_forfeit"}
 """Arguments of a worker that nobody gives by hand, and the broker, which has no default."""
 
 KINDS = [
