@@ -112,6 +112,17 @@ def test_who_was_refused_leaves_nothing_behind(backend: RateLimiterBackend) -> N
     assert not is_held(backend)
 
 
+def test_who_was_refused_has_nothing_to_release(backend: RateLimiterBackend) -> None:
+    limiter = ConcurrentRateLimiter(backend, "key", limit=2)
+
+    with limiter.acquire() as first, limiter.acquire() as second:
+        with limiter.acquire(raise_on_failure=False) as nothing:
+            nothing.release()
+        assert not backend.release("key", 0)
+        assert backend.force_release("key", 0) == 0
+        assert not first.lease_lost and not second.lease_lost
+
+
 def test_the_place_of_who_is_gone_is_free_after_his_time_though_others_come_and_go(
     backend: RateLimiterBackend,
 ) -> None:

@@ -97,7 +97,7 @@ class RedisBackend(RateLimiterBackend):
         return self.force_release(key, token) == 1
 
     def force_release(self, key: str, token: int | None = None) -> int:
-        return int(self._run("release", [self._named("mutex", key)], token or 0, _KEPT_IDLE))
+        return int(self._run("release", [self._named("mutex", key)], "" if token is None else token, _KEPT_IDLE))
 
     def remaining(self, key: str, token: int) -> int | None:
         left = self._run("remaining", [self._named("mutex", key)], token)
