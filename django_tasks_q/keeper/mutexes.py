@@ -29,7 +29,8 @@ _GRAVE = 60.0
 
 _FORGET_EVERY = 3600.0
 _FORGET_AFTER = 86_400_000
-_FORGET_AT_ONCE = 1_000
+_FORGET_AT_ONCE = 200
+"""Keys of each kind in one look: the leases wait for it."""
 
 
 class Mutexes(Service):

@@ -108,7 +108,8 @@ class RateLimiterBackend(ABC):
     def forget_idle(self, idle: int, limit: int = 1_000) -> int:
         """Forget keys that nobody has used for ``idle`` milliseconds, at most ``limit`` of them; how many.
 
-        What says itself how long it is kept, as gatherings do, is forgotten as soon as that is over, beside them.
+        What says itself how long it is kept, as gatherings do, is forgotten as soon as that is over, beside them; when
+        there may be more of it the answer is ``limit``, too.
         """
 
     def apart(self) -> RateLimiterBackend:

@@ -189,6 +189,16 @@ def test_only_so_many_keys_are_forgotten_at_once(sweeping: RateLimiterBackend) -
     assert [sweeping.forget_idle(1, 3) for _ in range(3)] == [3, 2, 0]
 
 
+def test_what_is_left_to_forget_after_so_much_is_told_whatever_it_is(database: DatabaseBackend) -> None:
+    for number in range(4):
+        database.arrive(f"gathering {number}", "a", True, 2, 1)
+    for number in range(7):
+        database.admit(f"admissions {number}", 1, Span(1))
+    time.sleep(0.05)
+
+    assert [database.forget_idle(LONG, 3) for _ in range(3)] == [3, 3, 0]
+
+
 # The end of a lease
 
 

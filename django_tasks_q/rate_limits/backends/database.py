@@ -177,12 +177,13 @@ class DatabaseBackend(CompareAndSwapBackend):
 
     def forget_idle(self, idle: int, limit: int = 1_000) -> int:
         with self._connected() as database:
-            database.count(*self._statements.forget_admissions(limit))
+            admissions = database.count(*self._statements.forget_admissions(limit))
             past = database.rows(self._statements.past_gatherings, (limit,))
         for (key,) in past:
             self._forget_gathering(key)
         with self._connected() as database:
-            return database.count(*self._statements.forget(idle, limit))
+            mutexes = database.count(*self._statements.forget(idle, limit))
+        return limit if limit in (admissions, len(past)) else mutexes
 
     def _forget_gathering(self, key: str) -> None:
         """Together: who begins it anew meanwhile waits, and keeps his arrivals."""
