@@ -11,7 +11,7 @@ import msgspec
 from .. import clock
 from ..broker import Broker
 from ..dialect import dialect, ids, moment, now_ms
-from ..errors import BrokerError, DecodeError, DuplicateMessage
+from ..errors import BrokerError, DecodeError, DuplicateMessage, QueueNotFound
 from ..logging import get_logger
 from ..message import Message
 from ..middleware import GroupCallbacks
@@ -78,6 +78,7 @@ class Groups(Service):
         self._batches = 0
         self._advanced_at = 0
         self._told: dict[tuple[str, int], int] = {}
+        self._warned: set[str] = set()
 
     def work(self) -> None:
         middleware = next((item for item in self._broker.middleware if isinstance(item, GroupCallbacks)), None)
@@ -108,6 +109,7 @@ class Groups(Service):
         """Look no more at what ended before."""
         self._begin = begin
         self._told = {told: at for told, at in self._told.items() if at >= begin}
+        self._warned.clear()
         self._lease.note({_SINCE: begin})
 
     def _has_heard_all(self) -> bool:
@@ -143,11 +145,19 @@ class Groups(Service):
             if member.message_id in counted:
                 try:
                     self._count(middleware, member, counted[member.message_id], whole.get(member.message_id))
+                except QueueNotFound as error:  # the next release may know it; until then others do not wait for it
+                    self._warn(member, error)
+                    continue
                 except BrokerError:
                     raise
                 except Exception as error:  # what options say may be anything
                     logger.error("The group of message %s cannot be told of its end: %r", member.message_id, error)
             self._told[member.message_id, member.life] = member.finished_at
+
+    def _warn(self, member: Member, error: QueueNotFound) -> None:
+        if member.message_id not in self._warned:
+            self._warned.add(member.message_id)
+            logger.error("What follows the group of message %s cannot be sent yet: %s", member.message_id, error)
 
     def _count(
         self,

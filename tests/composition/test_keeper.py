@@ -167,6 +167,24 @@ def test_what_a_worker_has_told_is_not_told_again(world: World) -> None:
     assert world.look() == ["failed"]
 
 
+def test_a_callback_whose_queue_nobody_knows_yet_holds_up_no_other_group(world: World) -> None:
+    world.members.add_failure_callback(Message("new", "work"))
+    other = group([world.work.message()], broker=world.broker)
+    other.add_failure_callback(world.broker.actors["note"].message("other"))
+    world.one_ends_well()
+    discard(world)
+    other.run()
+    world.broker.discard([child.message_id for child in other.children])  # type: ignore[union-attr]
+    for _ in range(2):
+        assert sorted(world.look()) == ["failed", "other"]
+
+    world.broker.declare_queue("new")
+    assert len(world.look()) == 2
+    waiting = [delivery.message_id for delivery in world.broker.peek("new")]
+    assert waiting == [world.members.failure_callbacks[1].message_id]
+    world.broker.flush("new")
+
+
 def test_where_records_hide_arguments_callbacks_are_sent_whole_or_not_at_all(
     databases: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
