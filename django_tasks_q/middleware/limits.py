@@ -135,7 +135,7 @@ class Limits(Middleware):
         over are spread as well, however many were called before."""
         now = clock.monotonic()
         if len(self._turns) >= _MOST_KNOWN:
-            self._turns = {other: turn for other, turn in self._turns.items() if turn > now}
+            self._turns = {other: turn for other, turn in list(self._turns.items()) if turn > now}
         turn = max(now + _FIRST_LOOK, self._turns.get(key, 0.0) + _SPACING)
         self._turns[key] = turn = min(turn, now + _RARE_LOOK)
         return int(random.uniform(_FIRST_LOOK / 2, turn - now) * 1000)
