@@ -19,6 +19,7 @@ from django_tasks_q import (
     SkipMessage,
     Worker,
     actor,
+    clock,
     group,
     pipeline,
     set_broker,
@@ -345,8 +346,28 @@ def test_a_group_is_one_round_trip_and_its_delay_is_a_lower_bound(
     own = world.double.message_with_options(args=(1,), delay=5_000)
     other = world.double.message_with_options(args=(1,), delay=50)
     inner = group([other, world.double.message(2) | world.double.message()])
-    group([world.double.message(1), own, inner]).run(delay=100)
+    members = group([world.double.message(1), own, inner])
+    with pytest.raises(ValueError, match="delay is milliseconds"):
+        members.run(delay=-100)
+    members.run(delay=100)
     assert batches == [[100, 5_000, 100, 100]]
+
+
+def test_a_group_that_is_delayed_leaves_members_that_are_for_later_where_they_are(
+    world: World, stub: StubBroker
+) -> None:
+    soon, late = clock.wall_ms() + 1_000, clock.wall_ms() + 3_600_000
+    members = [world.double.message_with_options(args=(1,), eta=eta) for eta in (soon, late)]
+    for composition in (group(members), pipeline(members[1:])):
+        composition.run(delay=60_000)
+        due = {
+            found.delivery.message_id: found.due_at
+            for found in stub.look_up([one.message_id for one in members]).values()
+        }
+        assert due[members[1].message_id] == late
+        stub.flush("default")
+    group(members).run(delay=60_000)
+    assert stub.look_up([members[0].message_id])[members[0].message_id].due_at >= soon + 50_000
 
 
 def test_members_whose_actors_say_so_wait_for_the_commit(databases: None) -> None:
