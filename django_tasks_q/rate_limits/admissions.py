@@ -45,13 +45,21 @@ class Admissions(msgspec.Struct, frozen=True, array_like=True):
         ``queues``: who has to wait comes again at that time, so each is given another one, at the pace of the limit.
         """
         slots = tuple((end, count) for end, count in self.slots if end + span.window > now)
-        if sum(count for _, count in slots) < limit:
-            return Admissions(_one_more(slots, (now // span.width + 1) * span.width), self.turn), 0
+        counted = sum(count for _, count in slots)
+        if counted < limit:
+            turn = 0 if self._leaves_room(now, counted, limit, span) else self.turn
+            return Admissions(_one_more(slots, (now // span.width + 1) * span.width), turn), 0
         wait = _until_room(slots, limit) + span.window - now
         if not queues:
             return self, wait
         turn = max(self.turn + int(span.kept * SLACK / limit) + 1, now + wait)
         return Admissions(slots, turn), turn - now
+
+    def _leaves_room(self, now: int, counted: int, limit: int, span: Span) -> bool:
+        """Whether more is free than those would leave who were given turns, had they not been discarded meanwhile, or
+        found room before, for the limit was raised. Then nobody has to wait behind them."""
+        last = self.slots[-1][0] if self.slots else 0
+        return 2 * counted < limit - 1 or now - last > 2 * span.kept
 
 
 def _one_more(slots: tuple[tuple[int, int], ...], end: int) -> tuple[tuple[int, int], ...]:

@@ -683,6 +683,30 @@ def test_who_is_not_admitted_is_told_how_long_to_wait_and_who_queues_gets_a_turn
         assert span.kept / 2 - late < later - earlier < span.kept / 2 * 1.1
 
 
+@pytest.mark.parametrize("limit", [1, 4])
+def test_who_waits_is_not_kept_waiting_behind_those_that_never_came(backend: RateLimiterBackend, limit: int) -> None:
+    span = Span(10, 1_000)
+    stop = time.monotonic() + within(10)
+    while backend.admit("key", limit, span, queues=True) < 10 * span.kept:
+        assert time.monotonic() < stop
+
+    time.sleep(2.1 * span.kept / 1000)  # nobody comes in that time
+
+    waits = [backend.admit("key", limit, span, queues=True) for _ in range(2 * limit)]
+    assert waits[0] == 0
+    assert max(waits) < 5 * span.kept
+
+
+def test_a_line_that_moves_on_is_not_forgotten(backend: RateLimiterBackend) -> None:
+    span = Span(10, 1_000)
+    assert backend.admit("key", 1, span) == 0
+    turns = [backend.admit("key", 1, span, queues=True) for _ in range(10)]
+
+    until(lambda: backend.admit("key", 1, span) == 0)  # the first of them, at his turn
+
+    assert backend.admit("key", 1, span, queues=True) > turns[-1] - 2 * span.kept
+
+
 def test_many_at_once_are_not_admitted_beyond_the_limit(backend: RateLimiterBackend) -> None:
     def come(_: int) -> int:
         try:

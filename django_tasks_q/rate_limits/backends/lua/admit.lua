@@ -18,6 +18,10 @@ end
 
 local wait = 0
 if counted < limit then
+  local latest = before[1][#before[1]]
+  if 2 * counted < limit - 1 or now - (latest and latest[1] or 0) > 2 * (width + window) then
+    turn = 0
+  end
   local last = math.floor(now / width) * width + width
   if #slots > 0 and slots[#slots][1] >= last then
     slots[#slots][2] = slots[#slots][2] + 1
