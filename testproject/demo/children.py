@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +24,17 @@ LOG_LINES = 12
 class Stop:
     """Ctrl-C, TERM and HUP, as something to wait for: a signal never interrupts a step half-way.
 
-    A terminal window that is closed counts as HUP. The kernel tells only the first program in it, and `make`, where it
-    is that one, keeps the news to itself.
+    The handler writes to a pipe. An event of `threading` would not do: it is waited for under a lock, and a handler
+    that came while its own thread had that would wait for it for ever. A terminal window that is closed counts as HUP.
+    The kernel tells only the first program in it, and `make`, where it is that one, keeps the news to itself.
     """
 
     def __init__(self) -> None:
-        self._received = threading.Event()
-        self._terminal = select.poll()
+        self._heard, self._says = os.pipe()
+        self._poll = select.poll()
+        self._poll.register(self._heard, select.POLLIN)
         if os.isatty(0):
-            self._terminal.register(0, 0)  # no events: a hang-up is always reported
+            self._poll.register(0, 0)  # no events: a hang-up is always reported
         self.signal_number: int | None = None
         signal.signal(signal.SIGINT, self._receive)
         signal.signal(signal.SIGTERM, self._receive)
@@ -41,14 +42,15 @@ class Stop:
             signal.signal(signal.SIGHUP, self._receive)
 
     def _receive(self, signal_number: int, frame: FrameType | None) -> None:
-        self.signal_number = self.signal_number or signal_number
-        self._received.set()
+        if self.signal_number is None:
+            self.signal_number = signal_number
+            os.write(self._says, b"!")  # never read, so whoever waits from now on need not
 
     def wait(self, seconds: float) -> bool:
         """Wait that long, or until somebody wants the demo to end (then true)."""
-        if self._terminal.poll(0):
+        if any(where == 0 for where, _ in self._poll.poll(seconds * 1000)):
             self._receive(signal.SIGHUP, None)
-        return self._received.wait(seconds)
+        return self.signal_number is not None
 
     @property
     def exit_code(self) -> int:

@@ -159,6 +159,23 @@ def test_closing_its_terminal_ends_it_even_when_no_signal_arrives(tmp_path: Path
     assert not alive(children)
 
 
+def test_a_signal_is_heard_whatever_its_receiver_is_doing() -> None:
+    program = """if True:
+        import os, signal
+        from testproject.demo.children import Stop
+        stop, receiver = Stop(), os.getpid()
+        sender = os.fork()
+        if not sender:
+            for _ in range(20_000):
+                os.kill(receiver, signal.SIGTERM)
+            os._exit(0)
+        while os.waitpid(sender, os.WNOHANG) == (0, 0):
+            stop.wait(0)
+        assert stop.wait(60)
+    """
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
 def test_a_second_start_takes_less_than_15_seconds(tmp_path: Path) -> None:
     for _ in range(2):
         started = time.monotonic()
