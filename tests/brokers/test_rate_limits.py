@@ -324,7 +324,8 @@ def test_a_holder_learns_that_his_lease_is_lost(backend: RateLimiterBackend, cap
     limiter = ConcurrentRateLimiter(backend, "key", ttl=50)
 
     with limiter.acquire() as lease:
-        until(lambda: lease.lease_lost)
+        until(lambda: lease.lease_lost)  # to be sure, he is told a little before it is over
+        until(lambda: backend.held("key") == 0)
         with ConcurrentRateLimiter(backend, "key").acquire() as second:
             assert lease.lease_lost
             assert second.token > lease.token
