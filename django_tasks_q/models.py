@@ -11,6 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .common import MAX_NAME_LENGTH
 from .message import MAX_ID_LENGTH
+from .stamps import MAX_NAME_LENGTH as MAX_STAMP_NAME
+from .stamps import MAX_VALUE_LENGTH as MAX_STAMP_VALUE
 from .states import State
 
 # In full, not made of the values: makemessages reads the source.
@@ -242,6 +244,31 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.message_id} #{self.number}: {self.outcome}"
+
+
+class Stamp(models.Model):
+    """One value of a stamp that a message carries, as canonical text; see :mod:`django_tasks_q.stamps`."""
+
+    message = models.ForeignKey(
+        MessageRecord,
+        verbose_name=_("message"),
+        related_name="stamps",
+        on_delete=models.CASCADE,
+        db_constraint=False,  # as of Attempt
+        db_index=False,  # the constraint below has one that begins with it
+    )
+    name = NameField(_("name"), max_length=MAX_STAMP_NAME)
+    value = NameField(_("value"), max_length=MAX_STAMP_VALUE)
+
+    class Meta:
+        verbose_name = _("stamp")
+        verbose_name_plural = _("stamps")
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["name", "value", "message"], name="dtq_stamp_value")]
+        constraints = [models.UniqueConstraint(fields=["message", "name", "value"], name="dtq_stamp_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
 
 
 class Place(models.IntegerChoices):
@@ -494,7 +521,10 @@ class RateLimitArrival(models.Model):
 
 
 class WorkerProcess(models.Model):
-    """One worker process as its keeper last saw it. ``current`` lists what it runs: message id, actor, since when."""
+    """One worker process as its keeper last saw it. ``current`` lists what it runs: message id, actor, since when.
+
+    ``control_version`` is the last change of revocations and pauses that it obeys; see :class:`ControlVersion`.
+    """
 
     worker_id = NameField(_("worker"), max_length=96, primary_key=True)
     hostname = models.CharField(_("host"), max_length=255, default="", blank=True)
@@ -507,6 +537,7 @@ class WorkerProcess(models.Model):
     rss_bytes = models.BigIntegerField(_("memory"), default=0)
     processed = models.BigIntegerField(_("processed"), default=0)
     failed = models.BigIntegerField(_("failed"), default=0)
+    control_version = models.BigIntegerField(_("control version"), default=0, db_default=0)
 
     class Meta:
         verbose_name = _("worker")
@@ -537,6 +568,77 @@ class QueueState(models.Model):
 
     def __str__(self) -> str:
         return str(self.queue_name)
+
+
+class ActorState(models.Model):
+    """Whether somebody paused an actor: none of its messages starts until it is resumed."""
+
+    actor_name = NameField(_("actor"), max_length=MAX_NAME_LENGTH, primary_key=True)
+    paused_at = models.DateTimeField(_("paused"), null=True)
+
+    class Meta:
+        verbose_name = _("actor")
+        verbose_name_plural = _("actors")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return str(self.actor_name)
+
+
+class Revocation(models.Model):
+    """Messages that somebody called off: those that wait, those that come until it expires, and with ``terminate``
+    those that run.
+
+    ``conditions`` says which, see :class:`django_tasks_q.control.Conditions`. ``target``, ``name`` and ``value`` show
+    it to people and queries: what kind of condition it is (``several``, where it is more than one), the name of the
+    stamp, and the value, or the first of them. ``counts`` is how many messages it found, by the state in which they
+    were. It holds until ``expires_at``, or until it is lifted.
+    """
+
+    class Target(models.TextChoices):
+        MESSAGE = "message", _("message")
+        STAMP = "stamp", _("stamp")
+        ACTOR = "actor", _("actor")
+        QUEUE = "queue", _("queue")
+        SEVERAL = "several", _("several conditions")
+
+    target = models.CharField(_("target"), max_length=16, choices=Target.choices)
+    name = NameField(_("name"), max_length=MAX_STAMP_NAME, default="", blank=True)
+    value = NameField(_("value"), max_length=MAX_STAMP_VALUE, default="", blank=True)
+    conditions: models.JSONField[Any, Any] = models.JSONField(_("conditions"), default=dict)
+    terminate = models.BooleanField(_("terminate"), default=False)
+    reason = models.TextField(_("reason"), default="", blank=True)
+    created_by = models.CharField(_("created by"), max_length=200, default="", blank=True)
+    created_at = models.DateTimeField(_("created"))
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    lifted_at = models.DateTimeField(_("lifted"), null=True)
+    counts: models.JSONField[Any, Any] = models.JSONField(_("counts"), default=dict)
+
+    class Meta:
+        verbose_name = _("revocation")
+        verbose_name_plural = _("revocations")
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["-created_at"], name="dtq_revocation_created"),
+            models.Index(fields=["name", "value"], name="dtq_revocation_value"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.name or self.value}"
+
+
+class ControlVersion(models.Model):
+    """One row: how often revocations and pauses have changed. Workers that know another number read them again."""
+
+    version = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("control version")
+        verbose_name_plural = _("control versions")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.version)
 
 
 class ServiceLease(models.Model):
