@@ -47,6 +47,7 @@ from .logging import get_logger
 from .message import Message, get_encoder, set_encoder
 from .middleware import Middleware
 from .sending import send_many
+from .stamps import stamping
 from .worker import ConsumerThread, Worker, WorkerThread
 
 if not TYPE_CHECKING:  # type checkers would believe in any name
@@ -119,4 +120,5 @@ __all__ = [
     "send_many",
     "set_broker",
     "set_encoder",
+    "stamping",
 ]

@@ -84,7 +84,8 @@ class Actor(Generic[P, R]):
         Parameters:
             delay: milliseconds or a timedelta, at most a year.
             eta: when, as an aware datetime or epoch milliseconds; not together with ``delay``.
-            options: any option that the broker's middleware reads; ``message_id`` is the caller's own id.
+            options: any option that the broker's middleware reads; ``message_id`` is the caller's own id. Stamps are
+                ``stamps={"batch_id": 42}`` or, as Celery says it, ``stamped_headers=["batch_id"], batch_id=42``.
 
         Raises:
             TypeError: the arguments do not fit the signature; ones that are missing are noticed at send.
@@ -124,8 +125,7 @@ class Actor(Generic[P, R]):
     def _send(self, message: Message[R]) -> Message[R]:
         """As the actor wants it: now, or with the commit."""
         if self.options.get("on_commit"):
-            self.broker.enqueue_on_commit([message])
-            return message
+            return self.broker.enqueue_on_commit([message])[0]
         return self.broker.enqueue(message)
 
     def send_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
@@ -155,8 +155,7 @@ class Actor(Generic[P, R]):
         args, kwargs = _arguments(args, kwargs)
         self.signature.check(args, kwargs)
         message = self.message_with_options(args=args, kwargs=kwargs, delay=delay, eta=eta, **options)
-        self.broker.enqueue_on_commit([message], using=using)
-        return message
+        return self.broker.enqueue_on_commit([message], using=using)[0]
 
     async def asend(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
         """:meth:`send` from async code, without blocking the event loop."""

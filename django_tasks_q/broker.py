@@ -29,6 +29,7 @@ from .deliveries import (
 )
 from .errors import ActorNotFound, MessageTooLarge, QueueJoinTimeout, QueueNotFound, did_you_mean
 from .hooks import Hooks
+from .inheritance import stamped
 from .journal import Journal
 from .message import Message
 from .outbox import get_outbox
@@ -170,6 +171,7 @@ class Broker(Hooks):
             message = message._message
         running = get_running()
         if running is not None and running.message.message_id == message.message_id and not running.proxy.has_ended:
+            message = stamped(message, self._options_of(message))
             running.proxy.retry_as(message, delay)
             return message
         outgoing = self.prepare(message, delay)
@@ -212,12 +214,22 @@ class Broker(Hooks):
         for item in outgoing:
             self.announce(item)
 
-    def prepare(self, message: Message[Any], delay: int | None = None, parent_id: str = "") -> Outgoing:
-        """Check, announce to ``before_enqueue`` and encode a message; nothing is sent yet."""
+    def prepare(
+        self,
+        message: Message[Any],
+        delay: int | None = None,
+        parent_id: str = "",
+        stamps: Mapping[str, list[str]] | None = None,
+    ) -> Outgoing:
+        """Check, announce to ``before_enqueue`` and encode a message; nothing is sent yet.
+
+        ``parent_id`` and ``stamps`` are of the message that causes it; of the one that runs here, when not given.
+        """
         queue_name = q_name(message.queue_name)
         if queue_name != message.queue_name:  # one of Dramatiq's names, which nobody consumes: delays wait in the queue
             message = message.copy(queue_name=queue_name)
         check_message(message, self.queues)
+        message = stamped(message, self._options_of(message), stamps)
         if delay is None:
             delay = message.options.get("delay")
         eta = message.options.get("eta") if delay is None else None
@@ -251,6 +263,11 @@ class Broker(Hooks):
         app_label, options = ("", {}) if actor is None else (actor.app_label, actor.options)
         record = self.recording.wants(message.options, options)
         return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record)
+
+    def _options_of(self, message: Message[Any]) -> Mapping[str, Any]:
+        """What its actor declares, as far as this process knows it."""
+        actor = self.actors.get(message.actor_name)
+        return {} if actor is None else actor.options
 
     def announce(self, outgoing: Outgoing) -> None:
         """Tell ``after_enqueue`` that the broker has the message."""

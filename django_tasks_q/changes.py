@@ -13,6 +13,7 @@ from .events import Birth, Event, Kind, guard
 from .fold import LATE
 from .message import MAX_ID_LENGTH, Message
 from .outcomes import UNDECODABLE, Dead, Done, ErrorInfo, Outcome, Parked, Requeue, Retry, Revoked, Skipped
+from .stamps import of_options
 from .states import State
 
 _STATES: dict[type, State] = {
@@ -68,6 +69,7 @@ def birth(outgoing: Outgoing) -> Birth:
         str(options["message_id"]) if "message_id" in options else "",
         outgoing.parent_id,
         _group_id(options),
+        stamps=dict(of_options(options)),
     )
 
 

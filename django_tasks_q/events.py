@@ -43,6 +43,7 @@ class Birth(msgspec.Struct, frozen=True, omit_defaults=True):
     parent_id: str = ""
     group_id: str = ""
     raw: bytes | None = None
+    stamps: dict[str, list[str]] = {}
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from . import clock
+from . import clock, stamps
 from .encoder import Encoder, JSONEncoder
 from .errors import DecodeError, UnsupportedVersion
 
@@ -185,6 +185,16 @@ class Message(msgspec.Struct, Generic[R], frozen=True):
         if "options" in attributes:
             attributes["options"] = {**self.options, **attributes["options"]}
         return msgspec.structs.replace(self, **attributes)
+
+    @property
+    def stamps(self) -> Mapping[str, list[str]]:
+        """The values of each of its stamps, as canonical text; what it inherits is there once it is sent."""
+        return stamps.of_options(self.options)
+
+    def stamp(self, more: Mapping[str, Any] | None = None, /, **named: Any) -> Message[R]:
+        """A copy with more stamps: ``message.stamp(batch_id=42)``. ValueError as of :func:`stamps.read`."""
+        together = stamps.united(self.stamps, stamps.read({**(more or {}), **named}))
+        return self.copy(options={stamps.OPTION: together})
 
     def __or__(self, other: Any) -> Any:
         """``a | b`` is a pipeline; the composition room says how."""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from . import stamps
 from .common import check_priority
 from .errors import did_you_mean
 from .message import MAX_ID_LENGTH
@@ -14,11 +15,12 @@ from .outcomes import milliseconds
 from .rate_limits import parse_rate
 from .rate_limits.rate_limiter import check_limit
 from .sendable import check_delay
+from .stamps import OPTION
 
 if TYPE_CHECKING:
     from .broker import Broker
 
-_FOR_BOTH = frozenset({"delivery_limit", "record"})
+_FOR_BOTH = frozenset({"delivery_limit", "inherit_stamps", "record", "stamps"})
 """Options that the engine itself reads, for actors and messages alike."""
 
 _FOR_ACTORS = _FOR_BOTH | {"on_commit"}
@@ -42,6 +44,8 @@ def check_actor_options(broker: Broker, options: Mapping[str, Any], what: str) -
 
 def message_options(broker: Broker, options: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The options of one message in plain form; errors as of :func:`check_actor_options`."""
+    if "stamped_headers" in options:
+        options = _without_celery(options)
     known = (broker.actor_options | broker.message_options | _FOR_BOTH | _MESSAGE_ONLY) - _ACTOR_ONLY
     _refuse_unknown(options, known, what)
     if "broker_priority" in options:
@@ -59,7 +63,19 @@ def message_options(broker: Broker, options: Mapping[str, Any], what: str) -> di
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as middleware reads them and as they fit into a message: callbacks by name, durations in milliseconds."""
-    return {**options, **_named_targets(options), **_durations(options)}
+    return {**options, **_named_targets(options), **_durations(options), **_stamps(options)}
+
+
+def _stamps(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Stamps in canonical form; ValueError for what cannot be one."""
+    return {OPTION: stamps.read(options[OPTION])} if options.get(OPTION) is not None else {}
+
+
+def _without_celery(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with the stamps that ``stamped_headers`` names where the others are."""
+    left = dict(options)
+    found = stamps.from_celery(left)
+    return {**left, OPTION: stamps.united(stamps.read(left.get(OPTION) or {}), found)}
 
 
 def when(delay: int | timedelta | None, eta: int | datetime | None) -> dict[str, int]:
@@ -92,7 +108,7 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
     if retries is not None and (type(retries) is not int or retries < 0):
         raise ValueError(f"max_retries is a whole number from 0 on, or None for ever: {retries!r}")
     _check_limits(options)
-    for name in ("record", "on_commit", "store_results"):
+    for name in ("record", "on_commit", "store_results", "inherit_stamps"):
         if type(options.get(name, True)) is not bool:
             raise ValueError(f"{name} is True or False: {options[name]!r}")
     _check_delivery_limit(options)

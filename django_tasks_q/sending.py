@@ -30,18 +30,18 @@ def send_many(
             raise TypeError(f"send_many() takes messages (actor.message(...)), not {message!r:.80}.")
     if on_commit or using is not None:
         return broker.enqueue_on_commit(messages, using=using)
-    send_through(broker, messages)
-    return messages
+    return send_through(broker, messages)
 
 
-def send_through(broker: Broker, messages: Sequence[Message[Any]]) -> None:
-    """Send messages now, those whose actors are declared so on commit."""
+def send_through(broker: Broker, messages: Sequence[Message[Any]]) -> list[Message[Any]]:
+    """Send messages now, those whose actors are declared so on commit; they are returned as they are sent."""
     waiting = [message for message in messages if _waits(broker, message)]
-    if waiting:
-        broker.enqueue_on_commit(waiting)
-        messages = [message for message in messages if not _waits(broker, message)]
-    if messages:
-        broker.enqueue_many(messages)
+    if not waiting:
+        return broker.enqueue_many(messages) if messages else []
+    at_once = [message for message in messages if not _waits(broker, message)]
+    sent = iter(broker.enqueue_on_commit(waiting))
+    sent_at_once = iter(broker.enqueue_many(at_once) if at_once else ())
+    return [next(sent) if _waits(broker, message) else next(sent_at_once) for message in messages]
 
 
 def _waits(broker: Broker, message: Message[Any]) -> bool:

@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
+from .. import stamps
 from ..broker import Broker
 from ..errors import ResultFailure
 from ..message import Message, generate_unique_id
 from ..results import Missing, ResultBackend
+from ..stamps import Stamps
 from .deadline import Deadline
 
 _MOST_INNER = 10
@@ -28,7 +30,35 @@ class Composition(ABC):
 
     def __init__(self) -> None:
         self.group_id = generate_unique_id()
+        self.stamps: Stamps = {}
         self._has_run = False
+
+    def stamp(self, more: Mapping[str, Any] | None = None, /, **named: Any) -> Self:
+        """Put stamps on everything in it, callbacks and whatever is added before it runs included; returns it.
+
+        ``group.stamp(batch_id=42)``. ValueError as of :func:`django_tasks_q.stamps.read`.
+        """
+        self.stamps = stamps.united(self.stamps, stamps.read({**(more or {}), **named}))
+        return self
+
+    @abstractmethod
+    def put_stamps(self, outer: Stamps) -> Stamps:
+        """Put ``outer`` and its own stamps on everything in it, before it is sealed. Returns those of all of it, which
+        is what follows all of it inherits."""
+
+    def _stamped(self, message: Message[Any], given: Stamps) -> Message[Any]:
+        return message.stamp(given) if given else message
+
+    def _stamps_of(self, message: Message[Any]) -> Stamps:
+        """All that a message will have, of what is known before it is sent."""
+        actor = self.broker.actors.get(message.actor_name)
+        declared = {} if actor is None else actor.options.get(stamps.OPTION) or {}
+        return stamps.united(declared, message.stamps)
+
+    def _following(self, message: Message[Any], given: Stamps, before: Stamps) -> Message[Any]:
+        """What follows others, with the stamps of these unless it says that it inherits none."""
+        inherits = message.options.get("inherit_stamps") is not False
+        return self._stamped(message, stamps.united(before, given) if inherits else given)
 
     @abstractmethod
     def sealed(self, owner: Mapping[str, Any] | None = None) -> list[Message[Any]]:

@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
+from .. import stamps
 from ..broker import Broker, get_broker
 from ..message import Message, generate_unique_id
 from ..middleware.group_callbacks import GroupCallbacks
 from ..middleware.membership import GROUP, MESSAGE, member_name
 from ..results import ResultBackend
 from ..sending import send_through
+from ..stamps import Stamps
 from .composition import Composition, End, are_there, await_end_of, end_of, result_of
 from .deadline import Deadline
 from .waits import postponed
@@ -90,6 +92,7 @@ class group(Composition):
         self.check_callbacks()
         if self._has_run:
             self.renew()
+        self.put_stamps({})
         send_through(self.broker, [postponed(message, delay) for message in self.sealed() or self.completion_callbacks])
         self._has_run = True
         return self
@@ -103,6 +106,19 @@ class group(Composition):
         for child in self.children:
             if isinstance(child, Composition):
                 child.renew()
+
+    def put_stamps(self, outer: Stamps) -> Stamps:
+        own, everything = stamps.united(outer, self.stamps), dict(outer)
+        for index, child in enumerate(self.children):
+            if isinstance(child, Composition):
+                found = child.put_stamps(own)
+            else:
+                self.children[index] = child = self._stamped(child, own)
+                found = self._stamps_of(child)
+            everything = stamps.united(everything, found)
+        for callbacks in (self.completion_callbacks, self.failure_callbacks):
+            callbacks[:] = [self._following(callback, own, everything) for callback in callbacks]
+        return stamps.united(own, everything)
 
     def sealed(self, owner: Mapping[str, Any] | None = None) -> list[Message[Any]]:
         level = {

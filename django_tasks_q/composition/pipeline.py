@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+from .. import stamps
 from ..broker import Broker, get_broker
 from ..deliveries import MessageProxy
 from ..errors import ResultFailure, ResultTimeout
@@ -16,6 +17,7 @@ from ..middleware.membership import MESSAGE, member_name, takes_results, within
 from ..middleware.middleware import option
 from ..results import ResultBackend, Results
 from ..sending import send_through
+from ..stamps import Stamps
 from .composition import Composition, End, are_there, await_end_of, end_of, messages_of, result_of
 from .deadline import Deadline
 from .group import group
@@ -49,6 +51,7 @@ class pipeline(Composition):
         steps: list[Step] = []
         for child in children:
             if isinstance(child, pipeline):
+                child.put_stamps({})  # it loses itself in this one, and its messages keep what was put on it
                 steps += child.messages
             elif isinstance(child, Message | group):
                 steps.append(child)
@@ -83,6 +86,7 @@ class pipeline(Composition):
         self.check_callbacks()
         if self._has_run:
             self.renew()
+        self.put_stamps({})
         send_through(self.broker, [postponed(message, delay) for message in self.sealed()])
         self._has_run = True
         return self
@@ -92,6 +96,17 @@ class pipeline(Composition):
         for step in self.messages:
             if isinstance(step, group):
                 step.renew()
+
+    def put_stamps(self, outer: Stamps) -> Stamps:
+        own = stamps.united(outer, self.stamps)
+        before: Stamps = {}
+        for index, step in enumerate(self.messages):
+            if isinstance(step, group):
+                before = stamps.united(before, step.put_stamps(own))
+            else:
+                self.messages[index] = step = self._following(step, own, before)
+                before = stamps.united(before, self._stamps_of(step))
+        return stamps.united(own, before)
 
     def sealed(self, owner: Mapping[str, Any] | None = None) -> list[Message[Any]]:
         own = self.named if owner is None else owner

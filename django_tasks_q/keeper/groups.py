@@ -19,6 +19,7 @@ from ..middleware.membership import is_counted
 from ..mirror.text import original_document
 from ..models import MessageRecord
 from ..sql import Database
+from ..stamps import of_options
 from ..states import State
 from .service import Service
 from .service_lease import LeaderLease
@@ -167,9 +168,10 @@ class Groups(Service):
         whole: Mapping[str, Any] | None,
     ) -> None:
         """What follows is sent as the message says that is still there, else as the record says that hides nothing."""
-        messages = middleware.ended(self._broker, recorded if whole is None else whole)
+        options = recorded if whole is None else whole
+        messages = middleware.ended(self._broker, options)
         if whole is not None or not self._broker.recording.hides:
-            self._send(messages, member)
+            self._send(messages, member, of_options(options))
         elif messages:
             logger.error(
                 "What follows the group of message %s is not sent: records hide arguments, and the message is gone.",
@@ -184,12 +186,12 @@ class Groups(Service):
                 found[message_id] = Message.decode(held.delivery.payload).options
         return found
 
-    def _send(self, messages: Sequence[Message[Any]], member: Member) -> None:
+    def _send(self, messages: Sequence[Message[Any]], member: Member, stamps: Mapping[str, list[str]]) -> None:
         known = self._known([message.message_id for message in messages])
         for message in messages:
             if message.message_id in known:
                 continue
-            outgoing = self._broker.prepare(message, parent_id=member.message_id)
+            outgoing = self._broker.prepare(message, parent_id=member.message_id, stamps=stamps)
             since = min(clock.wall_ms(), member.finished_at)
             try:
                 self._broker.publish([msgspec.structs.replace(outgoing, sent_since=since - _LATE)])

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from .. import clock
 from ..dialect import Change, ChangeInSteps, by_keys, dialect, ids, moment
-from ..models import Attempt, MessageRecord
+from ..models import Attempt, MessageRecord, Stamp
 from ..sql import Database, Row
 from ..states import FINAL, State
 
 _RECORDS = MessageRecord._meta.db_table
 _ATTEMPTS = Attempt._meta.db_table
+_STAMPS = Stamp._meta.db_table
 
 GONE_WELL = frozenset({State.SUCCEEDED, State.SKIPPED})
 """What ``SUCCEEDED_TTL`` is for; ``DEAD_TTL`` is for the other final states."""
@@ -131,6 +132,7 @@ class Sweep:
         rows = change.run(database, (ids(database, doomed), *self._times))
         deleted = ids(database, [row[0] for row in rows])
         attempts = database.count(f"DELETE FROM {_ATTEMPTS} WHERE message_id {words.in_ids}", (deleted,))
+        database.count(f"DELETE FROM {_STAMPS} WHERE message_id {words.in_ids}", (deleted,))
         return Batch(looked_at, len(rows), attempts)
 
     @property

@@ -14,7 +14,7 @@ from ..models import MessageRecord
 from ..outcomes import ErrorInfo
 from ..recording import Recording, is_recorded
 from ..sql import Database
-from . import statements
+from . import stamp_rows, statements
 from .batches import Batches, batches_for
 from .text import json_text, storable
 
@@ -34,7 +34,8 @@ class RecordWriter:
 
         Fewer than there are messages means that a record already knows better: the events were old.
         """
-        changes, attempts = fold([event for event in events if is_recorded(event)])
+        recorded = [event for event in events if is_recorded(event)]
+        changes, attempts = fold(recorded)
         births = [change for change in changes if change.birth is not None]
         moves = [change for change in changes if change.birth is None]
         moved = self._upsert(births) if births else 0
@@ -46,7 +47,15 @@ class RecordWriter:
             moved += updated
         if attempts:
             self._insert(attempts)
+        if births:
+            self.write_stamps(recorded)
         return moved
+
+    def write_stamps(self, events: Iterable[Event]) -> None:
+        """Write the stamps of the messages whose births are among these events."""
+        rows = stamp_rows.rows_of(events)
+        if rows:
+            stamp_rows.write(self._database, rows)
 
     def lose_sight(self, queue_names: Sequence[str], limit: int) -> int:
         """Up to ``limit`` records of messages that wait or run say ``unknown`` from now on; how many there were.

@@ -51,4 +51,5 @@ class UnseenMembers:
         assert self._groups is not None
         for follower in self._groups.ended(self._broker, member.options):
             with suppress(DuplicateMessage):
-                self._broker.publish([self._broker.prepare(follower, parent_id=member.message_id)])
+                outgoing = self._broker.prepare(follower, parent_id=member.message_id, stamps=member.stamps)
+                self._broker.publish([outgoing])

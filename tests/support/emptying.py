@@ -11,7 +11,9 @@ from django.db.transaction import atomic
 from django.dispatch import receiver
 
 TABLES = (
+    "django_tasks_q_actorstate",
     "django_tasks_q_attempt",
+    "django_tasks_q_controlversion",
     "django_tasks_q_messagerecord",
     "django_tasks_q_messageresult",
     "django_tasks_q_queuedmessage",
@@ -21,7 +23,9 @@ TABLES = (
     "django_tasks_q_ratelimitarrival",
     "django_tasks_q_ratelimitgathering",
     "django_tasks_q_ratelimitmutex",
+    "django_tasks_q_revocation",
     "django_tasks_q_servicelease",
+    "django_tasks_q_stamp",
     "django_tasks_q_waitingmessage",
     "django_tasks_q_workerprocess",
 )

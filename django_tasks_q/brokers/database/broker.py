@@ -16,6 +16,7 @@ from ...models import Place
 from ...outcomes import HANDED_BACK, mark_of
 from ...results.backends.database import DatabaseBackend
 from ...sql import Database
+from ...stamps import OPTION
 from .consumer import DatabaseConsumer
 from .queries import Queries
 from .queries import delivery as as_delivery
@@ -87,7 +88,7 @@ class DatabaseBroker(Broker):
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
         """Rows, records and the wake-up, in a transaction of their own or as part of the caller's."""
         database = self.database
-        if len(outgoing) == 1 and self.queries.sends_alone:
+        if len(outgoing) == 1 and self.queries.sends_alone and OPTION not in outgoing[0].message.options:
             # One statement is a transaction of its own, and a refusal leaves the caller's as it was.
             with database.doom():
                 stored = self.settler.store(outgoing)

@@ -80,7 +80,9 @@ class Settler:
         """Insert messages with their records and wake who waits; how many were new. A known id is left as it is."""
         now = self._now(outgoing)
         born = [(item, changes.created(item, now)) for item in self._without_known_repeats(outgoing)]
-        return self._queries.store(self._database, born, self._writer.recording)
+        stored = self._queries.store(self._database, born, self._writer.recording)
+        self._writer.write_stamps(event for item, event in born if item.record)
+        return stored
 
     def _without_known_repeats(self, outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """What may have been sent before and has a record of that time was: it must not begin a second life."""
