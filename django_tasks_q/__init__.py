@@ -6,6 +6,16 @@ from .actor import Actor, actor
 from .broker import Broker, Consumer, MessageProxy, get_broker, set_broker
 from .composition import group, pipeline
 from .context import get_current_message, get_max_retries, get_message_id, get_queue_name, get_retry_count
+from .control import (
+    Revocation,
+    lift,
+    pause_actor,
+    pause_queue,
+    resume_actor,
+    resume_queue,
+    revoke,
+    revoke_by_stamped_headers,
+)
 from .encoder import Encoder, JSONEncoder, PickleEncoder
 from .errors import (
     ActorNotFound,
@@ -23,6 +33,7 @@ from .errors import (
     HardTimeLimit,
     Interrupt,
     LostWorker,
+    MessageRevoked,
     MessageTooLarge,
     MiddlewareError,
     NotADeadLetter,
@@ -84,6 +95,7 @@ __all__ = [
     "LostWorker",
     "Message",
     "MessageProxy",
+    "MessageRevoked",
     "MessageTooLarge",
     "Middleware",
     "MiddlewareError",
@@ -100,6 +112,7 @@ __all__ = [
     "ResultMissing",
     "ResultTimeout",
     "Retry",
+    "Revocation",
     "Shutdown",
     "SkipMessage",
     "TimeLimitExceeded",
@@ -116,7 +129,14 @@ __all__ = [
     "get_queue_name",
     "get_retry_count",
     "group",
+    "lift",
+    "pause_actor",
+    "pause_queue",
     "pipeline",
+    "resume_actor",
+    "resume_queue",
+    "revoke",
+    "revoke_by_stamped_headers",
     "send_many",
     "set_broker",
     "set_encoder",

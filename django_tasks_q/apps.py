@@ -12,7 +12,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from . import conf
+from . import conf, records_database
 from .actor import Actor
 from .broker import get_broker, set_broker_factory
 from .brokers.unusable import UnusableBroker
@@ -22,6 +22,7 @@ from .message import set_lookup
 from .outbox import set_outbox
 from .rate_limits import get_rate_limiter_backend
 from .results import get_result_backend
+from .rules import set_control_store_factory
 from .waiting_room import set_waiting_room
 from .worker.duties import set_services_factory
 
@@ -46,12 +47,14 @@ class DjangoTasksQConfig(AppConfig):
         what is wrong, and whoever uses the broker gets the error.
         """
         from . import checks
+        from .control_rows import DatabaseControlStore
         from .operations import lookup
         from .waiting import DatabaseOutbox, DatabaseWaitingRoom
 
         set_lookup(lookup)
         set_outbox(DatabaseOutbox())
         set_waiting_room(DatabaseWaitingRoom())
+        set_control_store_factory(lambda broker: DatabaseControlStore(broker, records_database.alias(broker)))
         checks.register_checks()
         setting_changed.connect(settings_broker.follow)
         error = _wrong_settings()

@@ -35,11 +35,13 @@ from .message import Message
 from .outbox import get_outbox
 from .recording import Recording
 from .sendable import check_delay, check_message, refuse_one_id
+from .states import State
 
 if TYPE_CHECKING:
     from .actor import Actor
     from .middleware import Middleware
     from .results import ResultBackend
+    from .rules import ControlStore
 
 MAX_BATCH = 1_000
 """Messages in one call to the store, whatever the caller hands over."""
@@ -79,6 +81,8 @@ class Broker(Hooks):
     """The journal's budget, on brokers that keep one."""
     message_options: ClassVar[frozenset[str]] = frozenset()
     """Options that messages may carry besides those that the engine and the middleware name."""
+    own_control: ControlStore | None = None
+    """Where revocations and pauses are kept by a broker that nothing outlives."""
     delivery_timeout: int | None = None
     """Milliseconds after which the server takes back what a worker still runs; None: it never does."""
 
@@ -360,9 +364,17 @@ class Broker(Hooks):
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
         """Give dead letters a new life, attempts and losses forgotten. Returns the ids that were dead letters."""
 
-    @abstractmethod
     def discard(self, message_ids: Sequence[str]) -> list[str]:
         """Drop messages that wait, are delayed or dead; what runs is left alone. Returns the ids that were dropped."""
+        return self._withdraw(message_ids, State.DISCARDED)
+
+    def revoke(self, message_ids: Sequence[str]) -> list[str]:
+        """The same of messages that somebody called off; see :func:`django_tasks_q.revoke`, which knows why."""
+        return self._withdraw(message_ids, State.REVOKED)
+
+    @abstractmethod
+    def _withdraw(self, message_ids: Sequence[str], state: State) -> list[str]:
+        """Drop what nobody runs, in one step with the event that says so: its new state is ``state``."""
 
     def replace(self, message_id: str, message: Message[Any]) -> bool:
         """Send ``message`` in the place of a dead letter, which is discarded in the same step.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .deliveries import Casualty, Delivery, Held, Outgoing, Settlement, Started
-from .errors import DecodeError, HardTimeLimit, LostWorker
+from .errors import DecodeError, HardTimeLimit, LostWorker, MessageRevoked
 from .events import Birth, Event, Kind, guard
 from .fold import LATE
 from .message import MAX_ID_LENGTH, Message
@@ -88,10 +88,17 @@ def promoted(
 
 
 def discarded(
-    message_id: str, now: int, life: int, retries: int, deliveries: int, lost: int, record: bool = True
+    message_id: str,
+    now: int,
+    life: int,
+    retries: int,
+    deliveries: int,
+    lost: int,
+    record: bool = True,
+    state: State = State.DISCARDED,
 ) -> Event:
-    """Somebody threw away a message that was waiting or dead."""
-    return Event(Kind.WITHDRAWN, message_id, State.DISCARDED, now, life, retries, deliveries + 1, lost, record=record)
+    """Somebody threw away a message that was waiting or dead, or called it off; ``state`` says which."""
+    return Event(Kind.WITHDRAWN, message_id, state, now, life, retries, deliveries + 1, lost, record=record)
 
 
 class Numbers(NamedTuple):
@@ -260,6 +267,8 @@ def attempt_name(settlement: Settlement) -> str:
     outcome = settlement.outcome
     if isinstance(outcome, Requeue):
         return "lost" if outcome.lost else "interrupted" if settlement.started_at is not None else ""
+    if isinstance(outcome, Revoked):
+        return "revoked" if settlement.started_at is not None else ""
     return "failed" if settlement.error is not None else ""
 
 
@@ -291,5 +300,12 @@ def buried(delivery: Delivery, casualty: Casualty, outcome: Outcome, now: int) -
 
 def casualty_error(casualty: Casualty) -> ErrorInfo | None:
     """What a burial says of a delivery that was running; nothing of one that was only interrupted."""
-    kind = HardTimeLimit if casualty.kind == "time_limit" else LostWorker
-    return None if casualty.kind == "interrupted" else ErrorInfo(kind.__name__, casualty.detail)
+    kind = _KINDS.get(casualty.kind)
+    return None if kind is None else ErrorInfo(kind.__name__, casualty.detail)
+
+
+_KINDS: Mapping[str, type[BaseException]] = {
+    "time_limit": HardTimeLimit,
+    "lost": LostWorker,
+    "revoked": MessageRevoked,
+}

@@ -15,7 +15,10 @@ class Consumer(ABC):
     """One worker process's side of the broker. Only its I/O thread calls it, except :meth:`wake`."""
 
     left_out: Collection[str] = ()
-    """Queues that are not to be asked now, because the worker could not start what they hold."""
+    """Queues that are not to be asked now, because the worker could not start what they hold; all of ``paused`` too."""
+
+    paused: Collection[str] = ()
+    """Queues that somebody paused: nothing of them may be held back here, for it may be for long."""
 
     @abstractmethod
     def exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started] = ()) -> Exchange:

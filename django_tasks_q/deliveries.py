@@ -101,7 +101,6 @@ class Exchange(msgspec.Struct, frozen=True):
     ``unsettled``: handles whose settlement the broker has not confirmed yet; they are handed over again.
     ``fenced``: this worker was declared dead and must stop itself.
     ``is_expecting``: messages may be on their way to this worker, so that none does not mean that there is none.
-    ``control_version``: rises when a pause or revocation was written; None where the broker does not carry it.
     """
 
     deliveries: list[Delivery] = []
@@ -109,18 +108,18 @@ class Exchange(msgspec.Struct, frozen=True):
     unsettled: frozenset[Any] = frozenset()
     fenced: bool = False
     is_expecting: bool = False
-    control_version: int | None = None
 
 
 class Casualty(msgspec.Struct, frozen=True):
-    """A delivery that was running when its worker died: ``lost``, over its ``time_limit``, or ``interrupted``.
+    """A delivery that was running when its worker died: ``lost``, over its ``time_limit``, ``revoked`` or
+    ``interrupted``.
 
     ``alone``: nothing else is known to have been running there.
     """
 
     message_id: str
     number: int
-    kind: Literal["lost", "time_limit", "interrupted"]
+    kind: Literal["lost", "time_limit", "revoked", "interrupted"]
     started_at: int | None = None
     detail: str = ""
     alone: bool = True

@@ -159,6 +159,10 @@ class Shutdown(Interrupt):
     """The worker stops and cannot wait for the actor any longer."""
 
 
+class MessageRevoked(Interrupt):
+    """Somebody has called the message off while it ran."""
+
+
 class MiddlewareError(Exception):
     """Raised by a middleware hook to stop what is going on."""
 

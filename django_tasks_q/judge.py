@@ -8,7 +8,7 @@ from .deliveries import Casualty, Delivery, Judge, MessageProxy
 from .errors import DecodeError, TimeLimitExceeded
 from .message import Message
 from .middleware import Retries
-from .outcomes import HANDED_BACK, UNDECODABLE, Outcome, RetryPolicy, decide, decide_lost
+from .outcomes import HANDED_BACK, REVOKED, UNDECODABLE, Outcome, RetryPolicy, decide, decide_lost
 from .results.middleware import failure_of
 from .results.post import ResultPost
 
@@ -21,6 +21,8 @@ def make_judge(broker: Broker) -> Judge:
     def judge(delivery: Delivery, casualty: Casualty) -> Outcome:
         if casualty.kind == "interrupted":
             return HANDED_BACK
+        if casualty.kind == "revoked":
+            return REVOKED
         message: Message[object] | None
         try:
             message = Message.decode(delivery.payload)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .common import compute_backoff
-from .errors import BadArguments, Shutdown, TimeLimitExceeded
+from .errors import BadArguments, MessageRevoked, Shutdown, TimeLimitExceeded
 from .errors import Retry as RetryRequest
 
 MAX_BACKOFF = 7 * 86_400_000
@@ -150,6 +150,8 @@ def decide(exception: BaseException | None, retries: int, policy: RetryPolicy) -
         return DONE
     if isinstance(exception, Shutdown):
         return HANDED_BACK
+    if isinstance(exception, MessageRevoked):
+        return REVOKED
     if policy.throws and isinstance(exception, policy.throws):
         return Dead("throws")
     if policy.retry_when is not None:

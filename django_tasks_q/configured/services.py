@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def make_worker_services(broker: Broker, region: Region, maintenance: bool) -> ServiceThreads:
-    """What a worker without a keeper does besides; without ``maintenance`` only for the leases that its actors hold."""
-    from ..keeper.mutexes import Mutexes  # the tables exist only once apps are ready
-    from ..keeper.services import ServiceThreads, make_services
+    """What a worker without a keeper does besides; without ``maintenance`` only what nobody else does for
+    it: it looks after the leases that its actors hold, and tells it of revocations and pauses."""
+    # The tables exist only once apps are ready.
+    from ..keeper.services import ServiceThreads, make_services, own_services
 
-    return ServiceThreads(make_services(broker, [region]) if maintenance else [Mutexes([region], broker)])
+    return ServiceThreads(make_services(broker, [region]) if maintenance else own_services(broker, [region]))

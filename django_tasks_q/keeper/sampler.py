@@ -18,7 +18,10 @@ from .service_lease import LeaderLease
 
 _WORKERS = WorkerProcess._meta.db_table
 _QUEUES = QueueState._meta.db_table
-_SEEN = ("worker_id", "hostname", "pid", "queues", "threads", "current", "rss_bytes", "processed", "failed")
+_SEEN = (
+    "worker_id", "hostname", "pid", "queues", "threads", "current", "rss_bytes", "processed", "failed",
+    "control_version",
+)  # fmt: skip
 
 
 class WorkerSampler(Service):
@@ -65,7 +68,7 @@ class WorkerSampler(Service):
         queues = list(self._queues) or sorted(self._broker.queues)
         return (
             *(region.worker_id, self._hostname, region.pid, json.dumps(queues), region.slots, json.dumps(current)),
-            *(region.rss, region.processed, region.failed),
+            *(region.rss, region.processed, region.failed, region.obeyed_control or 0),
         )
 
     def _write(self, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -12,10 +12,12 @@ from .. import clock, records_database
 from ..broker import Broker
 from ..brokers.stub import StubBroker
 from ..logging import get_logger
+from ..rules import control_store
 from ..sql import Database
 from ..waker import Waker
 from ..worker.board import Region
 from ..worker.worker import new_worker_id
+from .control import ControlService, Sweeper
 from .groups import Groups
 from .mirror_service import MirrorService
 from .mutex_mirror import MutexMirror
@@ -42,13 +44,15 @@ def make_services(
         queues: what they were told to work on; empty for everything.
         owner: of the leases of those that need one; one of its own when not given.
     """
-    mutexes = Mutexes(board, broker)
+    own = own_services(broker, board)
     if isinstance(broker, StubBroker):
-        return [mutexes]
+        return own
     owner = owner or new_worker_id()
     database = Database(records_database.alias(broker))
+    store = control_store(broker)
     return [
-        mutexes,
+        *own,
+        *([] if store is None else [Sweeper(store, database, owner)]),
         Relay(broker, owner),
         WorkerSampler(broker, database, board, queues),
         QueueSampler(broker, database, owner),
@@ -58,6 +62,15 @@ def make_services(
         MutexMirror(database, board),
         *([] if broker.journal is None else [MirrorService(broker, owner)]),
         *([Intake(broker, database), Release(broker, database)] if broker.waits_in_rows else []),
+    ]
+
+
+def own_services(broker: Broker, board: Iterable[Region]) -> list[Service]:
+    """What nobody else does for the workers of this board."""
+    store = control_store(broker)
+    return [
+        Mutexes(board, broker),
+        *([] if store is None or store.is_at_hand else [ControlService(store, board)]),
     ]
 
 

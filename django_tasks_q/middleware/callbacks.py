@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..deliveries import MessageProxy
+from ..errors import MessageRevoked
 from ..outcomes import ErrorInfo
 from .derived import derived_message
 from .middleware import Middleware, option
@@ -27,6 +28,8 @@ class Callbacks(Middleware):
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
+        if isinstance(exception, MessageRevoked):
+            return  # called off, which is no failure
         role = "on_success" if exception is None else "on_failure"
         target = option(broker, message, role, None)
         if not target or (exception is None and message.failed):

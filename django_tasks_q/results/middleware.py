@@ -10,7 +10,7 @@ from ..errors import EncodeError
 from ..logging import get_logger
 from ..message import Message
 from ..middleware.middleware import Middleware, option
-from ..outcomes import Dead, Done, ErrorInfo, Outcome, Skipped, milliseconds
+from ..outcomes import Dead, Done, ErrorInfo, Outcome, Revoked, Skipped, milliseconds
 from .backend import DEFAULT_TTL, ResultBackend, get_result_backend
 from .result import not_stored, pack_failure, pack_value
 
@@ -62,7 +62,7 @@ class Results(Middleware):
     ) -> None:
         if message.result is not None or not option(broker, message, "store_results", self.store_results):
             return
-        if isinstance(outcome, Dead):
+        if isinstance(outcome, Dead | Revoked):
             error = _death(outcome) if exception is None else ErrorInfo.of(exception)
             message.result = self._failure(broker, message._message, error)
         elif isinstance(outcome, Done | Skipped):
@@ -88,7 +88,12 @@ class Results(Middleware):
         )
 
     def failure_of(
-        self, broker: Broker, message_id: str, outcome: Dead, error: ErrorInfo | None, message: Message[Any] | None
+        self,
+        broker: Broker,
+        message_id: str,
+        outcome: Dead | Revoked,
+        error: ErrorInfo | None,
+        message: Message[Any] | None,
     ) -> Result | None:
         """The failure of a message that no hook sees end: nobody could read it, run it, or was left to tell.
 
@@ -115,9 +120,9 @@ def failure_of(
     error: ErrorInfo | None = None,
     message: Message[Any] | None = None,
 ) -> Result | None:
-    """What the broker's ``Results`` says of a death that no hook sees; None without one. Raises nothing."""
+    """What the broker's ``Results`` says of an end that no hook sees; None without one. Raises nothing."""
     middleware = next((item for item in broker.middleware if isinstance(item, Results)), None)
-    if middleware is None or not isinstance(outcome, Dead):
+    if middleware is None or not isinstance(outcome, Dead | Revoked):
         return None
     try:
         return middleware.failure_of(broker, message_id, outcome, error, message)
@@ -126,5 +131,7 @@ def failure_of(
         return None
 
 
-def _death(outcome: Dead) -> ErrorInfo:
+def _death(outcome: Dead | Revoked) -> ErrorInfo:
+    if isinstance(outcome, Revoked):
+        return ErrorInfo("MessageRevoked", "The message was revoked.")
     return ErrorInfo("Dead", f"The message died: {outcome.reason.replace('_', ' ')}.")

@@ -10,7 +10,7 @@ import msgspec
 
 from .. import clock
 from ..deliveries import Casualty
-from ..worker.board import EMPTY, Region
+from ..worker.board import EMPTY, Region, Task
 from .signals import describe
 from .worker_process import FENCED
 
@@ -95,8 +95,7 @@ class Child:
         running = self.region.running()
         for task in running:
             if condemned_at and 0 < task.deadline <= condemned_at + _TOLERANCE:
-                limit = "it did not end at its time limit, so its process was ended"
-                found.append(Casualty(task.message_id, task.number, "time_limit", task.started_at, limit))
+                found.append(_overdue(task))
             elif condemned_at or self.stopping:
                 found.append(Casualty(task.message_id, task.number, "interrupted", task.started_at, detail))
             else:
@@ -112,3 +111,12 @@ class Child:
             os.kill(self.pid, number)
         except ProcessLookupError:
             pass  # it ended by itself; the generation is about to reap it
+
+
+def _overdue(task: Task) -> Casualty:
+    """The one for which a process was ended."""
+    if task.is_revoked:
+        detail = "it did not end when it was revoked, so its process was ended"
+        return Casualty(task.message_id, task.number, "revoked", task.started_at, detail)
+    detail = "it did not end at its time limit, so its process was ended"
+    return Casualty(task.message_id, task.number, "time_limit", task.started_at, detail)

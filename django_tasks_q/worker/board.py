@@ -17,9 +17,10 @@ _SLOT = 512
 _PID = struct.Struct("<Q")
 _IDENTITY = struct.Struct("<QB97p")  # pid, presence, worker id
 _NUMBERS = struct.Struct("<QQQdB")  # processed, failed, rss bytes, condemned at, wants retirement
-_READY_AT, _NUMBERS_AT, _LEASE_AT = 120, 128, 168
+_READY_AT, _NUMBERS_AT, _LEASE_AT, _CONTROL_AT, _OBEYED_AT = 120, 128, 168, 176, 184
 _TASK = struct.Struct("<IHHQdd")  # delivery number, id length, queue length, started wall ms, started mono, deadline
 _MOMENT = struct.Struct("<d")
+_VERSION = struct.Struct("<Q")  # one more than it is; 0: not known
 _TASK_AT, _DEADLINE_AT, _TEXT_AT, _QUEUE_AT = 8, 8 + _TASK.size - 8, 48, 48 + 256
 NO_DEADLINE = 0.0
 
@@ -27,7 +28,10 @@ EMPTY, ALIVE, STOPPED = 0, 1, 2
 
 
 class Task(NamedTuple):
-    """What one slot is running. ``deadline`` is monotonic seconds, 0 for none; ``started_at`` epoch milliseconds."""
+    """What one slot is running. ``deadline`` is monotonic seconds, 0 for none; ``started_at`` epoch milliseconds.
+
+    ``is_revoked``: the deadline is that of a message that was called off.
+    """
 
     message_id: str
     queue_name: str
@@ -35,6 +39,7 @@ class Task(NamedTuple):
     started_at: int
     started: float
     deadline: float
+    is_revoked: bool = False
 
 
 class Region:
@@ -83,7 +88,31 @@ class Region:
         (until,) = _MOMENT.unpack_from(self._memory, self._offset + _LEASE_AT)
         return bool(NO_DEADLINE < until <= now)
 
+    # Written by who looks after revocations and pauses
+
+    def tell_control(self, version: int) -> None:
+        """The control store has that version now."""
+        _VERSION.pack_into(self._memory, self._offset + _CONTROL_AT, version + 1)
+
+    @property
+    def told_control(self) -> int | None:
+        """What :meth:`tell_control` has said; None when nobody has said anything."""
+        return self._version(_CONTROL_AT)
+
+    @property
+    def obeyed_control(self) -> int | None:
+        """The version that the worker obeys; None before it has read any."""
+        return self._version(_OBEYED_AT)
+
+    def _version(self, at: int) -> int | None:
+        (version,) = _VERSION.unpack_from(self._memory, self._offset + at)
+        return int(version) - 1 if version else None
+
     # Written by the worker
+
+    def obey_control(self, version: int) -> None:
+        """The worker has read that version of revocations and pauses, and obeys it."""
+        _VERSION.pack_into(self._memory, self._offset + _OBEYED_AT, version + 1)
 
     def report(self, processed: int, failed: int, rss: int, wants_retirement: bool = False) -> None:
         self._set_numbers(processed, failed, rss, self.condemned_at, wants_retirement)
@@ -96,8 +125,9 @@ class Region:
         memory[at + _QUEUE_AT : at + _QUEUE_AT + len(queue_name)] = queue_name
         memory[at] = 1
 
-    def set_deadline(self, slot: int, deadline: float) -> None:
-        _MOMENT.pack_into(self._memory, self._slot(slot) + _DEADLINE_AT, deadline)
+    def set_deadline(self, slot: int, deadline: float, *, is_revoked: bool = False) -> None:
+        """When the process is forfeit because of what the slot runs. On the board that of a revoked one is negative."""
+        _MOMENT.pack_into(self._memory, self._slot(slot) + _DEADLINE_AT, -deadline if is_revoked else deadline)
 
     def end(self, slot: int) -> None:
         self._memory[self._slot(slot)] = 0
@@ -151,7 +181,7 @@ class Region:
         number, id_length, queue_length, wall, mono, deadline = _TASK.unpack_from(self._memory, at + _TASK_AT)
         message_id = bytes(self._memory[at + _TEXT_AT : at + _TEXT_AT + id_length]).decode()
         queue_name = bytes(self._memory[at + _QUEUE_AT : at + _QUEUE_AT + queue_length]).decode()
-        return Task(message_id, queue_name, number, wall, mono, deadline)
+        return Task(message_id, queue_name, number, wall, mono, abs(deadline), deadline < 0)
 
     def _slot(self, slot: int) -> int:
         return self._offset + _REGION_HEADER + slot * _SLOT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from logging import DEBUG, INFO
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ from .. import clock
 from ..broker import Broker
 from ..context import Running, context_of
 from ..deliveries import Delivery, MessageProxy, Outgoing, Settlement
-from ..errors import DecodeError, RateLimitExceeded, Shutdown, SkipMessage, UnsupportedVersion
+from ..errors import DecodeError, MessageRevoked, RateLimitExceeded, Shutdown, SkipMessage, UnsupportedVersion
 from ..errors import Retry as RetryRequest
 from ..logging import get_logger
 from ..message import Message
@@ -19,6 +20,7 @@ from ..middleware import Retries
 from ..outcomes import (
     DONE,
     HANDED_BACK,
+    REVOKED,
     SKIPPED,
     UNDECODABLE,
     Dead,
@@ -27,14 +29,17 @@ from ..outcomes import (
     Parked,
     Requeue,
     Retry,
+    Revoked,
     decide_unknown_actor,
 )
 from ..results.middleware import failure_of
+from ..rules.rules import paused_key
 from .attempt import Attempt, Returned
 from .slot import Slot
 
 if TYPE_CHECKING:
     from ..actor import Actor
+    from ..rules import Rules
     from .async_runner import AsyncRunner
     from .async_slot import AsyncSlot
 
@@ -42,6 +47,10 @@ logger = get_logger(__name__)
 
 _NEWER_RELEASE_PAUSE = 10_000
 """Milliseconds that a message of a newer release waits before it is offered to a worker again."""
+
+
+_PAUSED_ACTOR = 60_000
+"""Milliseconds after which a message of a paused actor looks again, should nobody call it."""
 
 
 class Finished(NamedTuple):
@@ -80,6 +89,8 @@ class Executor:
         self._pid = os.getpid()
         retries = next((item for item in broker.middleware if isinstance(item, Retries)), None)
         self._max_retries = retries.max_retries if retries else 0
+        self.rules: Rules | None = None
+        """Revocations and pauses; None while there are none, so that nobody is asked for them."""
         self.out_of_memory = False
         self._warned: set[str] = set()
 
@@ -101,6 +112,8 @@ class Executor:
         except DecodeError as error:
             logger.error("A message of queue %r cannot be decoded: %s", delivery.queue_name, error)
             return self._unread(delivery, UNDECODABLE, error)
+        if self.rules is not None and (held_up := self._held_up(delivery, message, self.rules)) is not None:
+            return held_up
         actor = self._broker.actors.get(message.actor_name)
         if actor is None:
             return self._unknown(delivery, message)
@@ -168,8 +181,10 @@ class Executor:
         else:
             self._tell("after_process_message", proxy, result=result, exception=exception)
         outcome = _outcome(proxy, exception, skipped)
+        if self.rules is not None and isinstance(outcome, Retry | Parked):
+            outcome = self._unless_revoked(proxy, outcome, self.rules)
         then: tuple[Outgoing, ...] = ()
-        if proxy.caused:
+        if proxy.caused and type(outcome) is not Revoked:
             then, outcome = self._prepare_caused(proxy, outcome)
         self._tell("after_outcome", proxy, outcome=outcome, result=result, exception=exception)
         if result is not None and proxy.result is None:
@@ -214,6 +229,8 @@ class Executor:
         delivery = proxy.delivery
         assert delivery is not None
         error = None if exception is None else ErrorInfo.of(exception)
+        if type(outcome) is Revoked:
+            error = self._told_by(proxy._message) or error
         payload = _encoded(proxy._message) if type(outcome) is Retry else None
         if error is not None or type(outcome) is Dead:
             _log(proxy, outcome, exception)
@@ -280,6 +297,43 @@ class Executor:
         settlement = Settlement(delivery, outcome, error, then, finished_at=clock.wall_ms(), result=result)
         return Finished(settlement, None)
 
+    # Called off, or paused
+
+    def _held_up(self, delivery: Delivery, message: Message[Any], rules: Rules) -> Finished | None:
+        """What becomes of a message that must not start; None of one that may."""
+        rule = rules.revoking(message)
+        if rule is not None:
+            return self._revoked(delivery, message, rule.told())
+        if delivery.queue_name in rules.paused_queues:
+            return not_started(delivery)
+        if message.actor_name in rules.paused_actors:
+            pause = int(_PAUSED_ACTOR * random.uniform(0.5, 1))
+            settlement = Settlement(delivery, Parked(paused_key(message.actor_name), pause))
+            return Finished(settlement, None)
+        return None
+
+    def _revoked(self, delivery: Delivery, message: Message[Any], told: ErrorInfo) -> Finished:
+        """It has not run and never will. Its group hears of it, and whoever waits for its result."""
+        proxy = MessageProxy(message, delivery)
+        proxy.result = failure_of(self._broker, delivery.message_id, REVOKED, told, message)
+        then, outcome = self._tell_the_group(proxy, REVOKED, ())
+        proxy.outcome = outcome
+        actor = self._broker.actors.get(message.actor_name)
+        settlement = Settlement(
+            delivery, outcome, told if type(outcome) is Revoked else None, then,
+            finished_at=clock.wall_ms(), app_label="" if actor is None else actor.app_label, result=proxy.result,
+        )  # fmt: skip
+        return Finished(settlement, proxy)
+
+    def _unless_revoked(self, proxy: MessageProxy, outcome: Outcome, rules: Rules) -> Outcome:
+        """What is to run again, unless it was called off meanwhile."""
+        return outcome if rules.revoking(proxy._message) is None else REVOKED
+
+    def _told_by(self, message: Message[Any]) -> ErrorInfo | None:
+        """Who called a message off, and why; None when it was lifted meanwhile."""
+        rule = None if self.rules is None else self.rules.revoking(message)
+        return None if rule is None else rule.told()
+
     def _retry_limit(self, message: Message[Any], actor: Actor[Any, Any]) -> int | None:
         limit: int | None = message.options.get("max_retries", actor.options.get("max_retries", self._max_retries))
         return limit
@@ -291,6 +345,8 @@ def _outcome(proxy: MessageProxy, exception: BaseException | None, skipped: bool
         return proxy.outcome
     if isinstance(exception, Shutdown):
         return HANDED_BACK
+    if isinstance(exception, MessageRevoked):
+        return REVOKED
     if exception is not None:
         return Dead("retries_exhausted")
     if proxy.failed:
@@ -337,6 +393,8 @@ def _log(proxy: MessageProxy, outcome: Outcome, exception: BaseException | None)
         logger.info("%s failed as declared: %r", proxy.actor_name, type(exception).__name__)
     elif isinstance(outcome, Dead):
         logger.error("%s is dead: %s.", proxy.actor_name, outcome.reason, exc_info=exception)
+    elif isinstance(outcome, Revoked):
+        logger.info("%s was revoked while it ran.", proxy.actor_name)
     elif isinstance(outcome, Retry):
         logger.warning("%s failed (%s); next attempt in %d ms.", proxy.actor_name, _name(exception), outcome.delay)
     else:

@@ -15,7 +15,7 @@ from ..broker import MAX_QUEUES_PER_EXCHANGE, Broker, Consumer
 from ..deliveries import Delivery, Exchange, Result, Started, WorkerInfo
 from ..errors import BrokerError
 from ..logging import get_logger
-from ..outcomes import HANDED_BACK, Dead
+from ..outcomes import HANDED_BACK, Dead, Revoked
 from ..results.post import ResultPost
 from ..results.result import not_stored
 from .attempt import Returned
@@ -82,6 +82,10 @@ class ConsumerThread(Thread):
         self._unfinished = 0
         self._paused = False
         self._draining = False
+        self._paused_queues: frozenset[str] = frozenset()
+        self._has_new_rules = False
+        self.knows_rules = False
+        """Whether it was read which messages are called off: until then nothing is fetched."""
         self._ending = Event()
         self._give_back_on_exit = True
         self._failures = 0
@@ -116,6 +120,14 @@ class ConsumerThread(Thread):
 
     def resume(self) -> None:
         self._paused = False
+        self.wake()
+
+    def obey(self, paused_queues: frozenset[str]) -> None:
+        """From any thread: fetch nothing from these queues, and look again at what has been fetched and not started."""
+        if paused_queues != self._paused_queues:
+            self._has_new_rules = True
+        self._paused_queues = paused_queues
+        self.knows_rules = True
         self.wake()
 
     def drain(self) -> None:
@@ -171,7 +183,8 @@ class ConsumerThread(Thread):
         if consumer is None:
             consumer = self._consumer = self._broker.consume(self._worker)
             self.connected.set()
-        if self._has_waited_too_long():
+        if self._has_waited_too_long() or self._has_new_rules:
+            self._has_new_rules = False
             self._give_back()
         room = self._room()
         must_trade = self._is_worth_a_trip() or self._reports or consumer.has_arrivals or self._is_lease_over()
@@ -186,7 +199,7 @@ class ConsumerThread(Thread):
             consumer.wait(self._patience())
 
     def _room(self) -> int:
-        if self._paused or self._draining or self._is_lease_over():
+        if self._paused or self._draining or not self.knows_rules or self._is_lease_over():
             return 0
         running = self._unfinished - len(self._batch)
         if self._loop is not None:
@@ -233,13 +246,14 @@ class ConsumerThread(Thread):
         are_kept_back = self._may_be_late(consumer, handed)
         if not are_kept_back:
             self._store_results(handed)
-        if self._loop is not None:
-            consumer.left_out = self._loop.left_out
+        full = frozenset() if self._loop is None else self._loop.left_out
+        paused = consumer.paused = self._paused_queues
+        consumer.left_out = full | paused if paused else full
         exchange = consumer.exchange([finished.settlement for finished in handed], room, started)
         for _ in started:
             self._reports.popleft()
         self._unfinished += len(exchange.deliveries)
-        self._hand_out(exchange, room, bool(consumer.left_out))
+        self._hand_out(exchange, room, bool(full - paused))
         settled = self._batch.confirm(exchange.unsettled)
         if are_kept_back and not exchange.fenced:
             self._store_results([one for one in settled if one.settlement.delivery.handle not in exchange.refused])
@@ -314,7 +328,7 @@ class ConsumerThread(Thread):
                 continue
             if settlement.outcome is not HANDED_BACK:
                 ran += 1
-                self.failed += settlement.error is not None
+                self.failed += settlement.error is not None and not isinstance(settlement.outcome, Revoked)
             self._emit("after", finished)
             for outgoing in settlement.then:
                 self._broker.announce(outgoing)

@@ -33,6 +33,8 @@ class Slot:
         self.notify_shutdown = False
         self.reported = False
         self.interrupted = False
+        self.judged_by: object = None
+        """The rules by which it was looked at whether what runs here is called off."""
 
     @property
     def busy(self) -> bool:
@@ -49,6 +51,7 @@ class Slot:
         self._thread_id = get_ident()
         self.started_at = clock.wall_ms()
         self.reported = self.interrupted = False
+        self.judged_by = None
         self._region.begin(
             self._index,
             delivery.message_id.encode("utf-8", "replace")[:256],
@@ -117,6 +120,17 @@ class Slot:
             if deadline is None or clock.monotonic() < deadline:
                 return False
             return self._interrupt(exception)
+
+    def revoke(self, delivery: Delivery, grace: float, exception: type[BaseException]) -> bool:
+        """End a delivery that was called off: by the exception, and if that does not help by the end of the process
+        ``grace`` seconds later. False while its code does not run here, before it begins for example."""
+        with self._lock:
+            if self.delivery is not delivery or not self._open:
+                return False
+            if not self._sent:
+                self._region.set_deadline(self._index, clock.monotonic() + grace, is_revoked=True)
+                self._interrupt(exception)
+            return True
 
     def interrupt_again(self, exception: type[BaseException]) -> bool:
         """The same for code that was interrupted before and went on."""

@@ -12,6 +12,7 @@ from ..deliveries import Started
 from ..errors import TimeLimitExceeded
 from ..logging import get_logger
 from .board import Region
+from .control_watch import ControlWatch
 from .io_loop import ConsumerThread
 from .slot import Slot
 
@@ -34,6 +35,7 @@ class Ticker(Thread):
         region: Region,
         io: ConsumerThread,
         *,
+        control: ControlWatch,
         on_condemned: Callable[[], None],
         wants_retirement: Callable[[], bool],
     ) -> None:
@@ -41,6 +43,7 @@ class Ticker(Thread):
         self._slots = slots
         self._region = region
         self._io = io
+        self._control = control
         self._on_condemned = on_condemned
         self._wants_retirement = wants_retirement
         self._condemned = False
@@ -51,6 +54,7 @@ class Ticker(Thread):
         while not self._ending.wait(INTERVAL):
             try:
                 self._look_at_slots()
+                self._control.look()
                 if ticks % 5 == 0:
                     self.report()
             except Exception:

@@ -14,9 +14,11 @@ from ..broker import Broker
 from ..deliveries import Delivery, WorkerInfo
 from ..errors import Shutdown
 from ..logging import get_logger
+from ..rules import control_store
 from ..threading import is_gevent_active
 from .attempt import Returned
 from .board import Board, Region
+from .control_watch import ControlWatch
 from .duties import Duties
 from .executor import Executor
 from .io_loop import ConsumerThread
@@ -110,10 +112,19 @@ class Worker:
             WorkerThread(broker, self.executor, slot, self.work_queue, self.consumer, self._loop)
             for slot in self._thread_slots
         ]
+        self._control = ControlWatch(
+            control_store(broker),
+            self._region,
+            self.slots,
+            self.executor,
+            self.consumer,
+            time_limit_grace / 1000,
+        )
         self._ticker = Ticker(
             self.slots,
             self._region,
             self.consumer,
+            control=self._control,
             on_condemned=self.consumer.drain,
             wants_retirement=lambda: self.executor.out_of_memory,
         )
@@ -126,6 +137,7 @@ class Worker:
             self._loop.start()
         for thread in self.workers:
             thread.start()
+        self._control.start()
         self.consumer.start()
         self._ticker.start()
         if self._keeping is not None:
@@ -165,6 +177,7 @@ class Worker:
         self.consumer.end(give_back=idle)
         self.consumer.join(max(1.0, end - time.monotonic()))
         self._ticker.report()
+        self._control.stop()
         if self._loop is not None:
             self._loop.stop()
         if self._keeping is not None:

@@ -18,6 +18,7 @@ from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.brokers.stub.entry import Entry, Place
 from django_tasks_q.deliveries import Delivery, Held, Outgoing, QueueCounts
 from django_tasks_q.errors import DuplicateMessage
+from django_tasks_q.states import State
 from django_tasks_q.waiting_room import Kept, Waiting, WaitingKind, WaitingRoom
 
 
@@ -134,15 +135,15 @@ class RoomBroker(StubBroker):
             self._publish(revived)
             return [item.message_id for item in revived]
 
-    def discard(self, message_ids: Sequence[str]) -> list[str]:
+    def _withdraw(self, message_ids: Sequence[str], state: State) -> list[str]:
         with self._changed:
-            here = super().discard(message_ids)
+            here = super()._withdraw(message_ids, state)
             self._carry()
-            return here + self._told(self.room.discard(message_ids))
+            return here + self._told(self.room.discard(message_ids), state)
 
-    def _told(self, gone: Sequence[Kept]) -> list[str]:
+    def _told(self, gone: Sequence[Kept], state: State = State.DISCARDED) -> list[str]:
         for item in gone:
-            self._note(changes.discarded(item.message_id, self.now(), *_counters(item)))
+            self._note(changes.discarded(item.message_id, self.now(), *_counters(item), state=state))
             self._ended[item.message_id] = (item.life + 1, self.now())
         return [item.message_id for item in gone]
 

@@ -11,12 +11,14 @@ from ...broker import MAX_BATCH, Broker, refuse_one_id
 from ...capabilities import SAME, Capabilities, Capability
 from ...deliveries import Casualty, Delivery, Held, Judge, Outgoing, QueueCounts, Settlement, WorkerInfo
 from ...errors import BrokerError, DuplicateMessage, QueueNotFound
+from ...events import Event
 from ...mirror import RecordWriter
 from ...models import Place
 from ...outcomes import HANDED_BACK, mark_of
 from ...results.backends.database import DatabaseBackend
 from ...sql import Database
 from ...stamps import OPTION
+from ...states import State
 from .consumer import DatabaseConsumer
 from .queries import Queries
 from .queries import delivery as as_delivery
@@ -224,9 +226,9 @@ class DatabaseBroker(Broker):
             for start in range(0, len(rows), MAX_BATCH):
                 self._note_discarded(rows[start : start + MAX_BATCH])
 
-    def _note_discarded(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _note_discarded(self, rows: Sequence[tuple[Any, ...]], state: State = State.DISCARDED) -> None:
         now = clock.wall_ms()
-        self.writer.write([changes.discarded(row[0], now, *row[1:]) for row in rows])
+        self.writer.write([_discarded(row, now, state) for row in rows])
 
     def look_up(self, message_ids: Sequence[str]) -> dict[str, Held]:
         refuse_one_id(message_ids)
@@ -237,14 +239,14 @@ class DatabaseBroker(Broker):
                 found[row[1]] = Held(as_delivery(row), _STATES[row[10]], row[11], row[12])
         return found
 
-    def discard(self, message_ids: Sequence[str]) -> list[str]:
+    def _withdraw(self, message_ids: Sequence[str], state: State) -> list[str]:
         refuse_one_id(message_ids)
         discarded: list[str] = []
         for start in range(0, len(message_ids), MAX_BATCH):
             batch = list(message_ids[start : start + MAX_BATCH])
             with self.database.atomic(savepoint=False):
                 rows = self.queries.discard(len(batch)).run(self.database, batch)
-                self._note_discarded(rows)
+                self._note_discarded(rows, state)
             discarded += [row[0] for row in rows]
         return discarded
 
@@ -299,6 +301,12 @@ class DatabaseBroker(Broker):
 
     def close(self) -> None:
         self.database.close()
+
+
+def _discarded(row: Sequence[Any], now: int, state: State) -> Event:
+    """What is told of a row as ``MOVED`` says."""
+    message_id, life, retries, deliveries, lost, record = row
+    return changes.discarded(message_id, now, life, retries, deliveries, lost, record, state)
 
 
 def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: int) -> None:

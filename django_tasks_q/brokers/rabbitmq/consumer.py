@@ -79,6 +79,7 @@ class RabbitmqConsumer(Consumer):
 
     def _exchange(self, settlements: Sequence[Settlement], room: int, started: Sequence[Started]) -> Exchange:
         self._judge_found()
+        self._intake.let_wait(self.paused)
         self._intake.look_who_is_full(self.left_out)
         held = {s.delivery.handle: self._intake.held(s.delivery.handle) for s in settlements}
         refused = frozenset(handle for handle, found in held.items() if found is None)

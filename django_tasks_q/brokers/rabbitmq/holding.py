@@ -122,6 +122,14 @@ class Holding:
             self._lines[line] = deque(held for held in waiting if not held.is_surplus)
         return further
 
+    def take_all(self, line: str) -> list[Held]:
+        """Take out of a line all that waits there; it is still held."""
+        waiting = self._lines.pop(line, deque())
+        kept = deque(held for held in waiting if held.lost)  # what was judged here is told of here
+        if kept:
+            self._lines[line] = kept
+        return [held for held in waiting if not held.lost]
+
     def has_further(self, line: str) -> bool:
         """Whether :meth:`take_further` would find anything."""
         return any(held.is_surplus for held in self._lines.get(line, ()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from pika import spec
 from ... import clock
 from ...deliveries import WorkerInfo
 from ...errors import BrokerError, ConnectionClosed
+from ...fairness import without
 from ...waker import Waker
 from . import headers
 from .connection import ChannelClosed, closed_reason
@@ -81,6 +82,7 @@ class Intake:
         self._further = count(1)
         self._drawn_in: dict[str, str] = {}
         self._searches = 0
+        self._paused: Collection[str] = frozenset()
         self._began_at = clock.monotonic()
         self._connection = broker.connect(f"worker {worker.worker_id}", holds=True)
         try:
@@ -108,7 +110,7 @@ class Intake:
 
     def consume(self) -> None:
         """Consume from every queue of the worker that is not consumed from yet."""
-        weights = self.weights
+        weights = without(self.weights, self._paused)
         if len(weights) == len(self._reaches):
             return
         total = sum(weights.values())
@@ -143,6 +145,20 @@ class Intake:
         self._connection.declared.clear()
         self.has_news = True
 
+    def let_wait(self, paused: Collection[str]) -> None:
+        """Consume from these queues no more, and put back what came from them and was not handed out: RabbitMQ wants
+        what it gives out to be acknowledged within a time. Said at every exchange."""
+        if not (paused or self._paused):
+            return
+        self._paused = paused
+        for line in paused:
+            reach = self._reaches.pop(line, None)
+            if reach is not None:
+                self._cancel(line, [reach.tag, *reach.further])
+            self._put_back_further(line)
+        self._full = [reach for reach in self._full if reach.line not in paused]
+        self.consume()
+
     # More, and less again
 
     def look_who_is_full(self, left_out: Collection[str]) -> None:
@@ -173,11 +189,14 @@ class Intake:
     def _draw_in(self) -> None:
         """Work has turned slow: only the least is sent ahead, and what waits beyond goes to whoever has time."""
         for line, reach in self._reaches.items():
-            for tag in reach.further:
-                self._drawn_in[tag] = line
-                self._channel.basic_cancel(tag, callback=_heard)
+            self._cancel(line, reach.further)
             reach.further.clear()
             self._put_back_further(line)
+
+    def _cancel(self, line: str, tags: Iterable[str]) -> None:
+        for tag in tags:
+            self._drawn_in[tag] = line
+            self._channel.basic_cancel(tag, callback=_heard)
 
     def _on_cancelled(self, frame: Any) -> None:
         line = self._drawn_in.pop(frame.method.consumer_tag, None)
@@ -187,7 +206,7 @@ class Intake:
     def _put_back_further(self, line: str) -> None:
         """Once the further consumers are gone: RabbitMQ would send it here again at once."""
         if line not in self._drawn_in.values():
-            self._put_back(self.holding.take_further(line))
+            self._put_back(self.holding.take_all(line) if line in self._paused else self.holding.take_further(line))
 
     @property
     def _stale_at(self) -> float:

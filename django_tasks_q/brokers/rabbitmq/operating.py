@@ -13,6 +13,7 @@ from ...deliveries import Delivery, Held, Outgoing, QueueCounts
 from ...errors import QueueNotFound
 from ...events import Event
 from ...outcomes import mark_of
+from ...states import State
 from ...waiting_room import Kept, Waiting, get_waiting_room
 from . import headers
 from .ebb import Ebb
@@ -115,7 +116,7 @@ class Operating(RabbitmqStore):
             requeued += [item.message_id for item in revived]
         return requeued
 
-    def discard(self, message_ids: Sequence[str]) -> list[str]:
+    def _withdraw(self, message_ids: Sequence[str], state: State) -> list[str]:
         """Drop messages that wait in rows; what is ready at RabbitMQ cannot be picked out."""
         refuse_one_id(message_ids)
         room = get_waiting_room()
@@ -124,12 +125,12 @@ class Operating(RabbitmqStore):
         self._catch_up()
         found: list[str] = []
         for start in range(0, len(message_ids), MAX_BATCH):
-            found += self._note_discarded(room.discard(message_ids[start : start + MAX_BATCH]))
+            found += self._note_discarded(room.discard(message_ids[start : start + MAX_BATCH]), state)
         return found
 
-    def _note_discarded(self, items: Sequence[Kept]) -> list[str]:
+    def _note_discarded(self, items: Sequence[Kept], state: State = State.DISCARDED) -> list[str]:
         now = clock.wall_ms()
-        self._tell([discarded(item, now) for item in items])
+        self._tell([discarded(item, now, state) for item in items])
         return [item.message_id for item in items]
 
     def _tell(self, events: Sequence[Event]) -> None:

@@ -10,6 +10,7 @@ from ...deliveries import Settlement
 from ...errors import BrokerError, BrokerNotReady
 from ...events import Event
 from ...outcomes import Dead
+from ...states import State
 from ...waiting_room import Kept, WaitingRoom, get_waiting_room
 from . import headers
 from .reader import Taken
@@ -111,6 +112,6 @@ def _first_error(error: BrokerError | None, errors: Iterable[BrokerError | None]
     return next((one for one in errors if one is not None), error or BrokerError())
 
 
-def discarded(item: Kept, now: int) -> Event:
-    """What is told of a message that somebody threw away while it waited."""
-    return changes.discarded(item.message_id, now, item.life, item.retries, item.number, item.lost, item.record)
+def discarded(item: Kept, now: int, state: State = State.DISCARDED) -> Event:
+    """What is told of a message that somebody threw away, or called off, while it waited."""
+    return changes.discarded(item.message_id, now, item.life, item.retries, item.number, item.lost, item.record, state)

@@ -9,6 +9,7 @@ from ...broker import MAX_BATCH, refuse_one_id
 from ...deliveries import Delivery, Held, Outgoing, QueueCounts
 from ...errors import ConnectionClosed, DuplicateMessage
 from ...outcomes import mark_of
+from ...states import State
 from .entry import as_delivery, owner_in
 from .link import Call
 from .packing import pack_parts
@@ -58,8 +59,8 @@ class Operating(RedisStore):
     def requeue(self, message_ids: Sequence[str]) -> list[str]:
         return self._in_each_queue("requeue", message_ids, self.budget, self.link.publish)
 
-    def discard(self, message_ids: Sequence[str]) -> list[str]:
-        return self._in_each_queue("discard", message_ids, self.budget, self.link.publish)
+    def _withdraw(self, message_ids: Sequence[str], state: State) -> list[str]:
+        return self._in_each_queue("withdraw", message_ids, self.budget, self.link.publish, state.encode())
 
     def _in_each_queue(self, script: str, message_ids: Sequence[str], *args: bytes) -> list[str]:
         """The ids that a script did something to, wherever they were."""

@@ -30,8 +30,10 @@ from ...fairness import quotas, without
 from ...message import Message
 from ...outcomes import HANDED_BACK, Dead, Parked, Requeue, Retry
 from ...recording import is_recorded
+from ...states import State
 from ...waker import Waker
 from .consumer import StubConsumer
+from .control import StubControlStore
 from .entry import Entry, Place, counters, rank
 from .journal import JOURNAL_LENGTH, StubJournal
 from .queue import StubQueue, StubQueues
@@ -57,6 +59,7 @@ class StubBroker(Broker):
         self.now: Callable[[], int] = clock.wall_ms
         self.dead_letters_by_queue: defaultdict[str, list[MessageProxy]] = defaultdict(list)
         self._journal = StubJournal()
+        self.own_control = StubControlStore(self)
         self._changed = Condition(RLock())
         self._entries: dict[str, Entry] = {}
         self._by_sequence: dict[int, Entry] = {}
@@ -161,6 +164,13 @@ class StubBroker(Broker):
             entry = min(delayed, key=lambda entry: (entry.due_at, entry.sequence))
             self._hasten(entry)
             return True
+
+    def hasten(self, message_ids: Collection[str]) -> None:
+        """Make those of these messages that are delayed ready now."""
+        with self._changed:
+            for entry in list(self._entries.values()):
+                if entry.message_id in message_ids and entry.place == "delayed":
+                    self._hasten(entry)
 
     unparks = True
 
@@ -355,17 +365,22 @@ class StubBroker(Broker):
             found = [self._entries[message_id] for message_id in message_ids if message_id in self._entries]
             return {entry.message_id: entry.held() for entry in found}
 
-    def discard(self, message_ids: Sequence[str]) -> list[str]:
+    def all_held(self) -> list[Held]:
+        """Every message that has not ended."""
+        with self._changed:
+            return [entry.held() for entry in self._entries.values()]
+
+    def _withdraw(self, message_ids: Sequence[str], state: State) -> list[str]:
         refuse_one_id(message_ids)
         with self._changed:
             found = [self._entries[message_id] for message_id in message_ids if message_id in self._entries]
-            return self._discard([entry for entry in found if entry.place != "in_flight"])
+            return self._discard([entry for entry in found if entry.place != "in_flight"], state)
 
-    def _discard(self, entries: Sequence[Entry]) -> list[str]:
+    def _discard(self, entries: Sequence[Entry], state: State = State.DISCARDED) -> list[str]:
         for entry in entries:
             self._drop(entry)
             self._forget_letter(entry)
-            self._note(changes.discarded(entry.message_id, self.now(), *counters(entry)))
+            self._note(changes.discarded(entry.message_id, self.now(), *counters(entry), state=state))
         self._changed.notify_all()
         return [entry.message_id for entry in entries]
 

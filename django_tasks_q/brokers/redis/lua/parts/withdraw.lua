@@ -1,5 +1,6 @@
--- Drop messages that nobody runs, wherever they wait: gone is {id, entry, id, entry, ...}.
-local function withdraw(q, gone, now)
+-- Drop messages that nobody runs, wherever they wait: gone is {id, entry, id, entry, ...}. They are discarded, or what
+-- `state` says.
+local function withdraw(q, gone, now, state)
   if #gone == 0 then
     return
   end
@@ -9,7 +10,7 @@ local function withdraw(q, gone, now)
     ids[#ids + 1] = id
     lives[#lives + 1] = id
     lives[#lives + 1] = is_recorded(header) and header.life + 1 or header.life
-    note_own(q, 5, 'discarded', now, id, header, header.number + 1)
+    note_own(q, 5, state or 'discarded', now, id, header, header.number + 1)
   end
   redis.call('HDEL', q.messages, unpack(ids))
   redis.call('ZREM', q.ready, unpack(ids))

@@ -1,14 +1,16 @@
--- Drop the messages of these ids that wait, are delayed or dead; what runs is left alone.
+-- Drop the messages of these ids that wait, are delayed or dead, because somebody threw them away or called them off;
+-- what runs is left alone.
 --
 -- KEYS     the thirteen of the queue (keys.py)
--- ARGV     1 the journal's budget in bytes  2 the command that publishes  3.. ids, at most 1,000
+-- ARGV     1 the journal's budget in bytes  2 the command that publishes  3 their state from now on
+--          4.. ids, at most 1,000
 -- Returns  {how many of the ids it looked at: it stops when it has read enough, the ids that were dropped}
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.
 --@ queue header journal lives withdraw
 local q = queue_at(1)
 redis.call('SREM', q.waiters, '')
 local now = clock()
-local asked = {unpack(ARGV, 3)}
+local asked = {unpack(ARGV, 4)}
 local claims = redis.call('HMGET', q.claims, unpack(asked))
 local idle, number = {}, {}
 for i = 1, #asked do
@@ -18,6 +20,6 @@ for i = 1, #asked do
   end
 end
 local gone, looked = found_among(q, idle)
-withdraw(q, gone, now)
+withdraw(q, gone, now, ARGV[3])
 tell(q, tonumber(ARGV[1]), ARGV[2])
 return {looked < #idle and number[looked] or #asked, ids_of(gone)}

@@ -1,0 +1,147 @@
+"""Calling messages off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from .. import clock
+from ..broker import get_broker
+from ..errors import BrokerError
+from ..logging import get_logger
+from ..outcomes import milliseconds
+from ..rules import Conditions, ControlStore, Rule
+from ..rules.conditions import Match
+from .place import store_of
+
+logger = get_logger(__name__)
+
+WEEK = timedelta(days=7)
+
+PATIENCE = 2.0
+"""Seconds for which who revokes waits for live workers to obey, and meanwhile removes what waits."""
+
+_LOOK = 0.02
+
+
+class Revocation(msgspec.Struct):
+    """What somebody called off.
+
+    ``id`` is that of its row, None when nothing was done; ``counts`` says how many messages it was about, by the state
+    in which they were; ``unreached`` are the live workers that did not obey it within two seconds: they are cut off or
+    stand still, and read it when they go on.
+    """
+
+    id: int | None
+    counts: dict[str, int]
+    unreached: list[str] = []
+    lifted_at: datetime | None = None
+
+    @property
+    def total(self) -> int:
+        """How many messages it was about."""
+        return sum(self.counts.values())
+
+
+def revoke(
+    *,
+    ids: Iterable[str] = (),
+    stamps: Mapping[str, Any] | None = None,
+    actor: str = "",
+    queue: str = "",
+    match: Match | None = None,
+    terminate: bool = False,
+    reason: str = "",
+    expires: int | timedelta | None = WEEK,
+    future: bool = False,
+    dry_run: bool = False,
+    by: str = "",
+) -> Revocation:
+    """Call messages off: they end ``revoked``, are never retried and are no dead letters.
+
+    It is written down first, so that it reaches workers that start later as well. What waits is removed at once where
+    the broker can do that, and else when a worker gets it. What runs goes on and is not retried, or is interrupted
+    with ``terminate``: by :class:`MessageRevoked`, and if that does not end it within ``TIME_LIMIT_GRACE`` by the end
+    of its process. Dead letters stay what they are. Within an open transaction of the records' database it holds when
+    that has committed.
+
+    Parameters:
+        ids: of messages.
+        stamps: values by name, one or several; a message that has one of them under that name. It reaches what is sent
+            later too, until it expires or is lifted.
+        actor, queue: names. Only what was sent before, unless ``future``.
+        match: "any" or "all" of these, and of the names of stamps; "any" when not given. It must be said where
+            conditions of several kinds are given.
+        reason: for people.
+        expires: milliseconds, or a timedelta; None for never.
+        dry_run: only count.
+        by: who wants it, for people.
+
+    Raises:
+        ValueError: no condition, or one that cannot be.
+        TypeError: one id where a list is wanted.
+        BrokerConnectionError: the database cannot be reached; nothing was done.
+        RuntimeError: there is no database.
+    """
+    conditions = Conditions.of(ids, stamps, actor, queue, match, future)
+    store = store_of(get_broker())
+    counts = store.count(conditions)
+    if dry_run:
+        return Revocation(None, counts)
+    wait = None if expires is None else milliseconds(expires)
+    rule = store.add(Rule(0, conditions, terminate, reason=reason, created_by=by), wait, counts)
+    revocation = Revocation(rule.id, counts)
+    if store.waits_for_commit:
+        store.when_committed(lambda: _carry_out(store, rule))
+    else:
+        revocation.unreached = _carry_out(store, rule)
+    return revocation
+
+
+def revoke_by_stamped_headers(headers: Mapping[str, Any], terminate: bool = False, **options: Any) -> Revocation:
+    """:func:`revoke` by stamps, as Celery calls it: ``revoke_by_stamped_headers({"batch_id": [1, 2]})``.
+
+    ``options`` are those of :func:`revoke`.
+    """
+    return revoke(stamps=headers, terminate=terminate, **options)
+
+
+def lift(revocation: Revocation | int) -> bool:
+    """End a revocation, given or by its id: what is sent from now on runs, and so does what waits and was not reached.
+
+    It waits until every live worker knows, two seconds at most. False when it was over already. Errors as
+    :func:`revoke`.
+    """
+    number = revocation if isinstance(revocation, int) else revocation.id
+    if number is None:
+        return False
+    store = store_of(get_broker())
+    if not store.lift(number):
+        return False
+    if isinstance(revocation, Revocation):
+        revocation.lifted_at = clock.as_datetime(clock.wall_ms())
+    if not store.waits_for_commit:
+        await_obedience(store, store.version(), clock.monotonic() + PATIENCE)
+    return True
+
+
+def _carry_out(store: ControlStore, rule: Rule) -> list[str]:
+    """Remove what waits, and wait for the workers; who did not obey in time. What is left a keeper does."""
+    until = clock.monotonic() + PATIENCE
+    version = store.version()
+    try:
+        store.sweep(rule, until)
+    except BrokerError as error:  # it holds; a keeper removes what waits once the broker is there again
+        logger.warning("What revocation %d is about cannot be removed yet: %s", rule.id, error)
+    return await_obedience(store, version, until)
+
+
+def await_obedience(store: ControlStore, version: int, until: float) -> list[str]:
+    """Wait until all live workers obey that version, or ``until`` (monotonic seconds); who does not."""
+    while (unreached := store.unreached(version)) and clock.monotonic() < until:
+        time.sleep(_LOOK)
+    return list(unreached)
