@@ -267,9 +267,11 @@ def attempt_name(settlement: Settlement) -> str:
     outcome = settlement.outcome
     if isinstance(outcome, Requeue):
         return "lost" if outcome.lost else "interrupted" if settlement.started_at is not None else ""
+    if settlement.error is None:
+        return ""
     if isinstance(outcome, Revoked):
         return "revoked" if settlement.started_at is not None else ""
-    return "failed" if settlement.error is not None else ""
+    return "failed"
 
 
 def retries_after(settlement: Settlement) -> int:

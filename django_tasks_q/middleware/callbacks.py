@@ -28,12 +28,10 @@ class Callbacks(Middleware):
     def after_process_message(
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        if isinstance(exception, MessageRevoked):
-            return  # called off, which is no failure
         role = "on_success" if exception is None else "on_failure"
         target = option(broker, message, role, None)
-        if not target or (exception is None and message.failed):
-            return
+        if not target or (exception is None and message.failed) or isinstance(exception, MessageRevoked):
+            return  # what was called off has not failed
         outcome = result if exception is None else _described(exception)
         message.cause(derived_message(broker, message, str(target), (dict(message.asdict()), outcome), role))
 

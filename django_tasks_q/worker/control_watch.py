@@ -7,6 +7,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from .. import clock
+from ..deliveries import Delivery
 from ..errors import BrokerError, DecodeError, MessageRevoked
 from ..logging import get_logger
 from ..message import Message
@@ -116,7 +117,7 @@ class ControlWatch:
     def _end_what_runs(self, rules: Rules) -> None:
         for slot in self._slots:
             delivery = slot.delivery
-            if delivery is None or slot.judged_by is rules:
+            if delivery is None or _is_judged(slot, rules, delivery):
                 continue
             try:
                 rule = rules.revoking(Message.decode(delivery.payload), terminate=True)
@@ -124,4 +125,8 @@ class ControlWatch:
                 rule = None
             # While its hooks run it cannot be ended; the next look is soon.
             if rule is None or slot.revoke(delivery, self._grace, MessageRevoked):
-                slot.judged_by = rules
+                slot.judged = rules, delivery
+
+
+def _is_judged(slot: Slot, rules: Rules, delivery: Delivery) -> bool:
+    return slot.judged is not None and slot.judged[0] is rules and slot.judged[1] is delivery

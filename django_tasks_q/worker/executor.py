@@ -229,10 +229,11 @@ class Executor:
         delivery = proxy.delivery
         assert delivery is not None
         error = None if exception is None else ErrorInfo.of(exception)
-        if type(outcome) is Revoked:
+        kind = type(outcome)
+        if kind is Revoked:
             error = self._told_by(proxy._message) or error
-        payload = _encoded(proxy._message) if type(outcome) is Retry else None
-        if error is not None or type(outcome) is Dead:
+        payload = _encoded(proxy._message) if kind is Retry else None
+        if error is not None or kind is Dead:
             _log(proxy, outcome, exception)
         actor = self._broker.actors.get(proxy.actor_name)
         label = "" if actor is None else actor.app_label
@@ -343,15 +344,17 @@ def _outcome(proxy: MessageProxy, exception: BaseException | None, skipped: bool
     """The hooks' word, else what the plain facts say."""
     if proxy.outcome is not None:
         return proxy.outcome
-    if isinstance(exception, Shutdown):
-        return HANDED_BACK
-    if isinstance(exception, MessageRevoked):
-        return REVOKED
     if exception is not None:
-        return Dead("retries_exhausted")
+        return _outcome_of(exception)
     if proxy.failed:
         return Dead("rejected")
     return SKIPPED if skipped else DONE
+
+
+def _outcome_of(exception: BaseException) -> Outcome:
+    if isinstance(exception, Shutdown):
+        return HANDED_BACK
+    return REVOKED if isinstance(exception, MessageRevoked) else Dead("retries_exhausted")
 
 
 def _never_ran(coroutine: CoroutineType[Any, Any, Any], proxy: MessageProxy) -> TypeError:

@@ -33,8 +33,8 @@ class Slot:
         self.notify_shutdown = False
         self.reported = False
         self.interrupted = False
-        self.judged_by: object = None
-        """The rules by which it was looked at whether what runs here is called off."""
+        self.judged: tuple[object, Delivery] | None = None
+        """By which rules which delivery was last looked at here, whether it is called off."""
 
     @property
     def busy(self) -> bool:
@@ -51,7 +51,6 @@ class Slot:
         self._thread_id = get_ident()
         self.started_at = clock.wall_ms()
         self.reported = self.interrupted = False
-        self.judged_by = None
         self._region.begin(
             self._index,
             delivery.message_id.encode("utf-8", "replace")[:256],
