@@ -14,6 +14,7 @@ from .. import clock
 from ..broker import MAX_BATCH, Broker
 from ..deliveries import Held
 from ..dialect import dialect, now_ms
+from ..errors import BrokerNotReady
 from ..models import ActorState, ControlVersion, QueueState, Revocation, WorkerProcess
 from ..rules import Conditions, ControlStore, Rule, Rules
 from ..sql import Database
@@ -54,10 +55,20 @@ class DatabaseControlStore(ControlStore):
         self._database = Database(alias)
 
     def version(self) -> int:
-        rows = self._database.rows(f"SELECT MAX(version) FROM {_VERSIONS}")
+        try:
+            rows = self._database.rows(f"SELECT MAX(version) FROM {_VERSIONS}")
+        except BrokerNotReady:  # before the migration that brings it nobody has said anything
+            return 0
         return int(rows[0][0] or 0)
 
     def rules(self) -> Rules:
+        """None where the tables are not there yet: a release that knows nothing of them cannot have said anything."""
+        try:
+            return self._rules()
+        except BrokerNotReady:
+            return Rules()
+
+    def _rules(self) -> Rules:
         self._database.own()
         with self._database.errors():
             version = self.version()  # first: what changes meanwhile is read again

@@ -19,6 +19,7 @@ from ..message import Message
 from ..middleware.database_connections import left_alone
 from ..outcomes import Dead, Outcome, Retry
 from ..results.post import store_now
+from ..rules import control_store
 from ..states import State
 from ..worker.board import Board
 from ..worker.executor import Executor, Finished
@@ -116,6 +117,8 @@ class _Drain:
         self._slot = Slot(Board(1, 1).regions[0], 0)
         worker = WorkerInfo(self._worker_id, {} if queue is None else {queue: 1}, threads=1)
         self._consumer = open_consumer(broker, worker)
+        self._store = control_store(broker)
+        self._has_read = False
         self._ran: list[Ran] = []
 
     def run(self) -> list[Ran]:
@@ -133,6 +136,7 @@ class _Drain:
         return self._ran
 
     def _next(self) -> Delivery | None:
+        self._obey()
         while True:
             for _ in range(ceil(len(self._queues) / MAX_QUEUES_PER_EXCHANGE)):
                 deliveries = self._consumer.exchange([], 1).deliveries
@@ -140,6 +144,15 @@ class _Drain:
                     return deliveries[0]
             if not (self._with_delayed and bring_forward(self._broker, self._queues)):
                 return None
+
+    def _obey(self) -> None:
+        """Revocations and pauses hold here as in a worker. Those in a database are read once for each drain."""
+        if self._store is None or (self._has_read and not self._store.is_at_hand):
+            return
+        rules = self._store.rules()
+        self._has_read = True
+        self._executor.rules = rules or None
+        self._consumer.left_out = self._consumer.paused = rules.paused_queues
 
     @property
     def _queues(self) -> list[str]:

@@ -21,11 +21,15 @@ from django_tasks_q import (
     get_current_message,
     get_message_id,
     get_retry_count,
+    pause_queue,
     pipeline,
+    resume_queue,
+    revoke,
     set_broker,
 )
 from django_tasks_q.broker import Broker
 from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.middleware import SkipMessage
 from django_tasks_q.models import Attempt, MessageRecord, QueuedMessage, QueueWorker, WaitingMessage
 from django_tasks_q.testing import DrainLimitReached, MessageFailed, adrain, drain, on_commit
@@ -623,3 +627,24 @@ def test_what_waits_in_rows_for_another_databases_commit_is_published_and_draine
     drain()
 
     assert ran == ["a"]
+
+
+def test_revocations_and_pauses_hold_in_a_drain(stub: StubBroker) -> None:
+    set_broker(stub)
+    ran: list[str] = []
+
+    @actor(broker=stub)
+    def work(what: str) -> None:
+        ran.append(what)
+
+    work.send_with_options(args=("off",), stamps={"a": 1})
+    work.send("on")
+    revoke(stamps={"a": 1})
+    work.send_with_options(args=("sent later",), stamps={"a": 1})
+    pause_queue("default")
+
+    assert drain(broker=stub) == []
+    resume_queue("default")
+
+    assert [result.state for result in drain(broker=stub)] == ["succeeded", "revoked"]
+    assert ran == ["on"]

@@ -511,13 +511,27 @@ def test_the_board_shows_what_runs_and_forgets_it_afterwards() -> None:
     region.set_deadline(1, 9.5)
 
     (task,) = region.running()
-    assert task == ("ïd", "queue", 3, 1_000, 2.5, 9.5)
+    assert task == ("ïd", "queue", 3, 1_000, 2.5, 9.5, False)
+    region.set_deadline(1, 9.5, is_revoked=True)
+    assert region.running() == [("ïd", "queue", 3, 1_000, 2.5, 9.5, True)]
     assert (region.worker_id, region.pid) == ("worker-1", 42)
     assert board.find("worker-1") is region and board.find("nobody") is None
     assert board.regions[0].running() == []
 
     region.end(1)
     assert region.running() == []
+
+
+def test_the_board_tells_which_version_of_revocations_and_pauses_there_is_and_which_is_obeyed() -> None:
+    region = Board(1, 1).regions[0]
+    assert (region.told_control, region.obeyed_control) == (None, None)
+
+    region.tell_control(0)
+    region.obey_control(7)
+
+    assert (region.told_control, region.obeyed_control) == (0, 7)
+    region.assign("another", 43)
+    assert (region.told_control, region.obeyed_control) == (None, None)
     region.report(5, 1, 1_024, True)
     region.condemn(7.5)
     assert (region.processed, region.failed, region.rss, region.wants_retirement) == (5, 1, 1_024, True)
