@@ -146,6 +146,13 @@ class DatabaseControlStore(ControlStore):
                 break
         return swept
 
+    def forget(self, ttl: int) -> int:
+        with self._database.errors():
+            before = clock.as_datetime(now_ms(self._database) - ttl)
+            rows = Revocation.objects.using(self._alias).order_by("id")
+            over = rows.filter(Q(expires_at__lt=before) | Q(lifted_at__lt=before)).values_list("pk", flat=True)
+            return int(rows.filter(pk__in=list(over[:MAX_BATCH])).delete()[0])
+
     def unreached(self, version: int) -> Sequence[str]:
         with self._database.errors():
             since = clock.as_datetime(now_ms(self._database)) - FRESH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .. import clock
+from .. import clock, conf
 from ..rules import ControlStore, Rule
 from ..sql import Database
 from ..worker.board import ALIVE, Region
@@ -44,12 +44,12 @@ class Sweeper(Service):
     """Removes what waits and was called off: what the one who revoked it left, and what came later.
 
     One of all keepers does it, for each revocation again and again, more and more rarely while it holds: what the
-    records do not know yet is found then.
+    records do not know yet is found then. What has been over for as long as dead letters are recorded is forgotten.
     """
 
     interval = 1.0
     _PATIENCE = 2.0
-    _FIRST, _RAREST = 2.0, 60.0
+    _FIRST, _RAREST, _HOUR = 2.0, 60.0, 3600.0
 
     def __init__(self, store: ControlStore, database: Database, owner: str) -> None:
         super().__init__()
@@ -58,12 +58,14 @@ class Sweeper(Service):
         self._version: int | None = None
         self._rules: dict[int, Rule] = {}
         self._due: dict[int, tuple[float, float]] = {}
+        self._forget_at = 0.0
 
     def work(self) -> None:
         if not self._lease.hold():
             self._version = None
             return
         self._read()
+        self._forget()
         for rule in list(self._rules.values()):
             due, pause = self._due.get(rule.id, (0.0, self._FIRST))
             now = clock.monotonic()
@@ -77,6 +79,12 @@ class Sweeper(Service):
             self._rules = {rule.id: rule for rule in self._store.rules().rules}
             self._due = {number: due for number, due in self._due.items() if number in self._rules}
             self._version = version
+
+    def _forget(self) -> None:
+        now = clock.monotonic()
+        if now >= self._forget_at:
+            is_more = self._store.forget(conf.records()["DEAD_TTL"]) > 0
+            self._forget_at = now + (self._RAREST if is_more else self._HOUR)
 
     def close(self) -> None:
         self._lease.release()

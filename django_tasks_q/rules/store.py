@@ -59,6 +59,10 @@ class ControlStore(ABC):
         """Remove what waits, wherever that can be done, until it is done or ``until`` (monotonic seconds) has come;
         how many there were."""
 
+    def forget(self, ttl: int) -> int:
+        """Drop what has been over for so many milliseconds, a batch of it; how many there were."""
+        return 0
+
     @abstractmethod
     def unreached(self, version: int) -> Sequence[str]:
         """The live workers that do not obey that version yet, by id."""

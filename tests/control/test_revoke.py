@@ -36,6 +36,7 @@ from django_tasks_q.middleware.database_connections import DatabaseConnections
 from django_tasks_q.models import Attempt, MessageRecord, QueueState, Revocation, WorkerProcess
 from django_tasks_q.results import Results
 from django_tasks_q.results.backends import StubBackend
+from django_tasks_q.rules import control_store
 from tests.support.brokers import open_broker
 from tests.support.waiting import until, within
 
@@ -427,3 +428,15 @@ def test_nobody_revokes_or_pauses_what_is_not_there(stub: Broker) -> None:
         pause_queue("defualt")
     with pytest.raises(ActorNotFound):
         pause_actor("nobody")
+
+
+def test_what_has_long_been_over_is_forgotten(databases: None) -> None:
+    with opened("default") as scene:
+        over, lifted, holds = revoke(stamps={"a": 1}, expires=1), revoke(stamps={"a": 2}), revoke(stamps={"a": 3})
+        lift(lifted)
+        store = control_store(scene.broker)
+        assert store is not None and store.forget(60_000) == 0
+        until(lambda: store.forget(0) or Revocation.objects.count() == 1)
+
+        assert list(Revocation.objects.values_list("pk", flat=True)) == [holds.id]
+        assert not lift(over)
