@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
+import msgspec
+
 from .. import clock
 from ..dialect import dialect
 from ..events import Birth, Event, guard, is_of_later_delivery
@@ -46,6 +48,9 @@ class RecordWriter:
             moved += updated
         if attempts:
             self._insert(attempts)
+        progress = [_progress(change) for change in changes if change.progress is not None]
+        if progress:
+            self._batches.advance(progress)
         return moved
 
     def lose_sight(self, queue_names: Sequence[str], limit: int) -> int:
@@ -155,6 +160,12 @@ def _as_text(ms: int) -> str:
 def _document(value: Any) -> str | None:
     """JSON text; NULL for what is not known, which is not the same as nothing."""
     return None if value is None else json_text(value)
+
+
+def _progress(change: RecordChange) -> tuple[Any, ...]:
+    assert change.progress is not None
+    done, total, text = msgspec.structs.astuple(change.progress)
+    return change.message_id, done, total, storable(text), change.progress_guard
 
 
 def _error(error: ErrorInfo | None) -> tuple[str, str, str]:
