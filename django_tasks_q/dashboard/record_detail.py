@@ -10,8 +10,9 @@ from django.utils.translation import gettext as _
 
 from ..models import Attempt, MessageRecord
 from ..operations.filters import records
+from ..progress import LONGEST_TEXT
 from ..states import State
-from . import presentation
+from . import presentation, progress
 from .stored_result import stored_result
 
 MOST_ATTEMPTS = 100
@@ -141,14 +142,7 @@ def facts(record: MessageRecord) -> list[tuple[str, Any]]:
         (_("Deliveries"), record.deliveries),
         (_("Lost deliveries"), record.lost or ""),
         (_("Life"), record.life + 1),
-        (_("Progress"), _progress(record)),
+        (_("Progress"), progress.of_message(record, length=LONGEST_TEXT)),
         (_("Result"), stored_result(record)),
     ]
     return [(name, value) for name, value in named if value != ""]
-
-
-def _progress(record: MessageRecord) -> str:
-    if record.progress_done is None:
-        return presentation.text(record.progress_text)
-    total = "" if record.progress_total is None else f" / {presentation.number(record.progress_total)}"
-    return f"{presentation.number(record.progress_done)}{total} {presentation.text(record.progress_text)}".strip()

@@ -185,8 +185,7 @@ def test_progress_costs_a_statement_only_where_there_is_some(
 ) -> None:
     born, first, *_ = reports()
     statements: list[str] = []
-    for name in ("count", "many"):
-        monkeypatch.setattr(Database, name, _noting(getattr(Database, name), statements))
+    monkeypatch.setattr(Database, "watch", staticmethod(statements.append))
 
     written(alias, [[born, replace(first, progress=None)]])
     without = len(statements)
@@ -194,14 +193,6 @@ def test_progress_costs_a_statement_only_where_there_is_some(
 
     assert [sql for sql in statements if "progress_done =" in sql] == statements[-1:]
     assert len(statements) == 2 * without + 1
-
-
-def _noting(method: Any, statements: list[str]) -> Any:
-    def noting(database: Database, sql: str, *args: Any) -> Any:
-        statements.append(sql)
-        return method(database, sql, *args)
-
-    return noting
 
 
 def test_an_attempt_that_came_too_late_is_told_of_and_moves_nothing(databases: None, alias: str) -> None:
