@@ -24,7 +24,7 @@ from ..models import MessageRecord
 from ..operations import progress
 from ..operations.filters import records
 from ..recording import HIDDEN
-from ..states import State
+from ..states import FINAL, State
 from . import permissions, presentation, record_detail
 from .composition import Composition
 from .deeds import DEEDS, Deed, carry_out, doubt
@@ -87,6 +87,7 @@ class MessageAdmin(RecordList):
             ],
             buttons=self._buttons(request, record),
             history_url=self.address("history", quote(record.pk)),
+            progress_url="" if record.state in FINAL else self.address("progress", quote(record.pk)),
         )
 
     def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

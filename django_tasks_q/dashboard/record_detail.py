@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ..models import Attempt, MessageRecord
@@ -142,7 +144,13 @@ def facts(record: MessageRecord) -> list[tuple[str, Any]]:
         (_("Deliveries"), record.deliveries),
         (_("Lost deliveries"), record.lost or ""),
         (_("Life"), record.life + 1),
-        (_("Progress"), progress.of_message(record, length=LONGEST_TEXT)),
+        (_("Progress"), _progress(record)),
         (_("Result"), stored_result(record)),
     ]
     return [(name, value) for name, value in named if value != ""]
+
+
+def _progress(record: MessageRecord) -> SafeString | str:
+    """Where the page's script finds it again."""
+    shown = progress.of_message(record, length=LONGEST_TEXT)
+    return format_html('<span class="dtq-how-far">{}</span>', shown) if shown else ""
