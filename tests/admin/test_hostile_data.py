@@ -195,7 +195,8 @@ def test_what_is_hidden_from_records_is_on_no_page_but_the_form_of_who_may_reque
         name
         for name, page in MATRIX.items()
         if page.get and page.argument in arguments
-        if "4242 4242" in (text := admin.get(url(name, *arguments[page.argument]), follow=True).text) or "4343 4343" in text
+        if "4242 4242" in (text := admin.get(url(name, *arguments[page.argument]), follow=True).text)
+        or "4343 4343" in text
     }
 
     assert showing == {"messagerecord_edit"}

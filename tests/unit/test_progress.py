@@ -305,6 +305,19 @@ def test_many_messages_tell_of_their_progress_together(ticking: Callable[..., Ti
     assert trips <= 4
 
 
+def test_hundreds_of_messages_take_longer_turns(ticking: Callable[..., Ticking]) -> None:
+    all_of_it = ticking(1_000)
+    proxies = [all_of_it.begin(slot, f"m{index}") for index, slot in enumerate(all_of_it.slots)]
+
+    for tick in range(100):
+        for one in proxies:
+            one.latest_progress = Progress(tick)
+        all_of_it.look()
+
+    assert len(all_of_it.io.told) <= 500 * 10 + 1_000
+    assert {report.delivery.message_id for report in all_of_it.io.told[-1_000:]} == {f"m{n}" for n in range(1_000)}
+
+
 def test_what_says_nothing_new_is_reported_once(ticking: Callable[..., Ticking]) -> None:
     all_of_it = ticking(2)
     mine = all_of_it.begin(all_of_it.slots[0], "says something once")
