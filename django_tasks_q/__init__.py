@@ -57,6 +57,7 @@ from .generic import GenericActor
 from .logging import get_logger
 from .message import Message, get_encoder, set_encoder
 from .middleware import Middleware
+from .progress import Progress, set_progress
 from .sending import send_many
 from .stamps import stamping
 from .worker import ConsumerThread, Worker, WorkerThread
@@ -103,6 +104,7 @@ __all__ = [
     "PartialSendError",
     "PickleEncoder",
     "ProcessesFailed",
+    "Progress",
     "QueueJoinTimeout",
     "QueueMismatch",
     "QueueNotFound",
@@ -140,5 +142,6 @@ __all__ = [
     "send_many",
     "set_broker",
     "set_encoder",
+    "set_progress",
     "stamping",
 ]

@@ -190,6 +190,8 @@ def started(report: Started, worker_id: str) -> Event:
         started_at=report.started_at,
         worker=worker_id,
         record=delivery.record,
+        progress=report.progress,
+        report=report.number if report.progress is not None else 0,
     )
 
 
@@ -215,6 +217,7 @@ def settled(settlement: Settlement, worker_id: str, now: int, attempt_outcome: s
         settlement.error or settlement.result_error,
         _late_birth(settlement, now),
         delivery.record,
+        settlement.progress,
     )
 
 

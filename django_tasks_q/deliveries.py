@@ -9,6 +9,7 @@ import msgspec
 
 from .message import Message
 from .outcomes import ErrorInfo, Outcome, Retry
+from .progress import Progress
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class Settlement(msgspec.Struct, frozen=True):
     times are epoch milliseconds of the worker's clock and only shown to people; ``exception`` never leaves the process;
     ``app_label`` is the actor's, for the record that a message without one gets when it dies. ``result`` is stored
     before, or in the same step where :meth:`Broker.carries_results`; ``result_error`` is what kept it from that, which
-    is recorded where the message itself has no error.
+    is recorded where the message itself has no error. ``progress``: the last that the attempt said of itself.
     """
 
     delivery: Delivery
@@ -85,13 +86,20 @@ class Settlement(msgspec.Struct, frozen=True):
     app_label: str = ""
     result: Result | None = None
     result_error: ErrorInfo | None = None
+    progress: Progress | None = None
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A delivery that has been running for longer than a moment, and since when (epoch milliseconds)."""
+    """A delivery that has been running for longer than a moment, and since when (epoch milliseconds).
+
+    ``progress`` is how far it is, if it said so. It is reported again when that has changed: ``number`` counts the
+    reports from 1 on.
+    """
 
     delivery: Delivery
     started_at: int
+    progress: Progress | None = None
+    number: int = 1
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -159,7 +167,12 @@ class MessageProxy:
     :meth:`fail`, may set ``outcome`` and ``result``, and may keep what they like in attributes of their own until the
     message is settled. What they send on account of this message goes through :meth:`cause`, so that it happens exactly
     when the settlement does.
+
+    Attributes:
+        latest_progress: what the running code said of itself last.
     """
+
+    latest_progress: Progress | None = None
 
     __slots__ = (
         "__dict__",

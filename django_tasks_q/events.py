@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from .outcomes import ErrorInfo
+from .progress import Progress
 from .states import State
 
 
@@ -53,7 +54,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     ``delivery``: claims so far; a promotion belongs to the delivery that it makes possible). ``at``, ``eta`` and
     ``started_at`` are epoch milliseconds. ``attempt_outcome`` is set where the change ends an attempt that deserves a
     row of its own: ``failed``, ``lost``, ``time_limit``, ``interrupted``, ``late``. ``record``: see
-    :func:`recording.is_recorded`.
+    :func:`recording.is_recorded`. ``progress``: how far the delivery is; ``report`` counts what it told of that while
+    it ran.
     """
 
     kind: Kind
@@ -72,6 +74,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     error: ErrorInfo | None = None
     birth: Birth | None = None
     record: bool = True
+    progress: Progress | None = None
+    report: int = 0
 
 
 _LIFE_BITS, _ATTEMPT_BITS, _DELIVERY_BITS, _KIND_BITS = 12, 20, 26, 5
@@ -96,3 +100,27 @@ def guard(event: Event) -> int:
     packed = packed << _ATTEMPT_BITS | min(event.attempt, (1 << _ATTEMPT_BITS) - 1)
     packed = packed << _DELIVERY_BITS | min(event.delivery, (1 << _DELIVERY_BITS) - 1)
     return packed << _KIND_BITS | event.kind
+
+
+_REPORT_BITS = 25
+_LAST_REPORT = (1 << _REPORT_BITS) - 1
+"""No delivery gets that far in half a year, at two reports a second; what it says at its end counts as this one."""
+
+
+def progress_guard(event: Event) -> int:
+    """One integer below 2**63 that rises with (life, delivery, report), as :func:`guard` does with what happens.
+
+    It is apart from the guard because a delivery tells of its progress again and again, and nothing else changes.
+    """
+    report = min(event.report, _LAST_REPORT - 1) if event.kind is Kind.STARTED else _LAST_REPORT
+    return progress_scope(event.life, event.delivery) << _REPORT_BITS | report
+
+
+def progress_scope(life: int, delivery: int) -> int:
+    """What all progress guards of one delivery begin with."""
+    return min(life, (1 << _LIFE_BITS) - 1) << _DELIVERY_BITS | min(delivery, (1 << _DELIVERY_BITS) - 1)
+
+
+def is_progress_of(known: int, life: int, delivery: int) -> bool:
+    """Whether a progress guard is one of this delivery, so that what it stands beside is not an earlier one's."""
+    return known >> _REPORT_BITS == progress_scope(life, delivery)

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from .events import Birth, Event, Kind, guard
+from .events import Birth, Event, Kind, guard, progress_guard
 from .outcomes import ErrorInfo
+from .progress import Progress
 from .states import FINAL, State
 
 LATE = "late"
@@ -36,7 +37,8 @@ class RecordChange(msgspec.Struct):
     """What one batch of events changes in one record. Times are epoch milliseconds.
 
     ``worker``, ``started_at`` and ``finished_at`` belong to the last change and are empty when it has none; ``eta`` and
-    ``enqueued_at`` are the latest of the life, where ``None`` says that nothing was heard of them.
+    ``enqueued_at`` are the latest of the life, where ``None`` says that nothing was heard of them. ``progress`` is the
+    one with the highest ``progress_guard``, which has nothing to do with the other.
     """
 
     message_id: str
@@ -54,6 +56,8 @@ class RecordChange(msgspec.Struct):
     reason: str = ""
     error: ErrorInfo | None = None
     birth: Birth | None = None
+    progress: Progress | None = None
+    progress_guard: int = -1
 
 
 def fold(events: Iterable[Event]) -> tuple[list[RecordChange], list[AttemptRow]]:
@@ -88,6 +92,8 @@ def _change(event: Event) -> RecordChange:
         event.reason,
         event.error,
         event.birth,
+        event.progress,
+        -1 if event.progress is None else progress_guard(event),
     )
 
 
@@ -95,6 +101,8 @@ def _merge(first: RecordChange, second: RecordChange) -> RecordChange:
     """Both as one. The one with the higher guard speaks; what it does not mention is kept from the other."""
     newer, older = (second, first) if second.guard >= first.guard else (first, second)
     newer.birth = _birth(newer, older)
+    if older.progress_guard > newer.progress_guard:
+        newer.progress, newer.progress_guard = older.progress, older.progress_guard
     if newer.life == older.life:
         newer.eta = _later(newer.eta, older.eta)
         newer.enqueued_at = _later(newer.enqueued_at, older.enqueued_at)

@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from . import clock, stamps
 from .encoder import Encoder, JSONEncoder
 from .errors import DecodeError, UnsupportedVersion
+
+if TYPE_CHECKING:
+    from .progress import Progress
 
 R = TypeVar("R")
 
@@ -157,6 +160,17 @@ class Message(msgspec.Struct, Generic[R], frozen=True):
         """What is recorded of the message: a ``MessageRecord``; None when there is none. Errors as :meth:`fetch`."""
         return _lookup().record(self.message_id)
 
+    def get_progress(self) -> Progress | None:
+        """How far the message is, as its actor says with ``set_progress()``, and was when it ended.
+
+        None when its latest attempt has not said anything, or nothing is recorded of it. Errors as :meth:`fetch`.
+        """
+        return _lookup().progress(self.message_id)
+
+    async def aget_progress(self) -> Progress | None:
+        """:meth:`get_progress` from async code, without blocking the event loop."""
+        return await _lookup().aprogress(self.message_id)
+
     def get_result(self, *, backend: Any = None, block: bool = False, timeout: int | None = None) -> R:
         """What the actor returned; as often as one likes, until it expires.
 
@@ -241,6 +255,10 @@ class Lookup(Protocol):
     def fetch(self, message_id: str) -> Message[Any] | None: ...
 
     def record(self, message_id: str) -> Any: ...
+
+    def progress(self, message_id: str) -> Progress | None: ...
+
+    async def aprogress(self, message_id: str) -> Progress | None: ...
 
 
 _found_by: Lookup | None = None

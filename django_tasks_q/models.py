@@ -120,6 +120,7 @@ class MessageRecord(models.Model):
     progress_done = models.BigIntegerField(_("progress"), null=True)
     progress_total = models.BigIntegerField(_("progress total"), null=True)
     progress_text = models.TextField(_("progress text"), default="", blank=True)
+    progress_guard = models.BigIntegerField(_("progress guard"), null=True)
     guard = models.BigIntegerField(_("guard"), default=-1)
 
     class Meta:

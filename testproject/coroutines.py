@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.db import connection
 
-from django_tasks_q import actor
+from django_tasks_q import actor, set_progress
 from testproject.ledger import recorded_coroutine
 
 
@@ -16,6 +17,17 @@ from testproject.ledger import recorded_coroutine
 async def nap(seconds: float) -> None:
     """Wait without being in anybody's way."""
     await asyncio.sleep(seconds)
+
+
+@actor(max_retries=3, min_backoff=10, max_backoff=100)
+@recorded_coroutine
+async def go_ahead(steps: int, path: str) -> None:
+    """Say at each of many steps how far it is, wait at the one before the last until somebody makes a file."""
+    for done in range(steps):
+        set_progress(done, steps, f"step {done}")
+    while not await asyncio.to_thread(Path(path).exists):
+        await asyncio.sleep(0.01)
+    set_progress(steps, steps, "all steps")
 
 
 @actor(max_retries=3, min_backoff=10, max_backoff=100)

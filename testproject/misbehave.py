@@ -19,7 +19,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
-from django_tasks_q import Actor, actor, get_message_id, get_retry_count
+from django_tasks_q import Actor, actor, get_message_id, get_retry_count, set_progress
 from testproject.ledger import recorded
 
 P = ParamSpec("P")
@@ -64,6 +64,16 @@ def wait_for_file(path: str) -> None:
     """Go on until somebody makes a file."""
     while not Path(path).exists():
         time.sleep(SLICE)
+
+
+@misbehaving
+def advance(steps: int, path: str) -> None:
+    """Say at each of many steps how far it is, wait at the one before the last until somebody makes a file."""
+    for done in range(steps):
+        set_progress(done, steps, f"step {done}")
+    while not Path(path).exists():
+        time.sleep(SLICE)
+    set_progress(steps, steps, "all steps")
 
 
 @misbehaving

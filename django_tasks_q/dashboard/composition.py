@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..message import MAX_ID_LENGTH
 from ..models import MessageRecord
 from ..operations.filters import records
-from . import presentation
+from ..operations.progress import tally
+from . import presentation, progress
 
 MOST = 100
 """Messages of a tree; the rest is found in the list of messages, by the id of the group."""
@@ -32,12 +34,13 @@ class Node:
 
 
 class Composition:
-    """What belongs together with a message: who was sent, and what follows. One query, whatever its size.
+    """What belongs together with a message: who was sent, and what follows. Two queries, whatever its size.
 
     Attributes:
         ids: of the group or pipeline of the message, of those around it, and of groups within these.
         roots: the messages that were sent first, each with what it caused.
         is_cut: there are more than are shown.
+        bar: how many of all of them have ended, drawn.
         following: what is sent after this message, in words.
     """
 
@@ -53,6 +56,7 @@ class Composition:
             .only("message_id", "actor_name", "state", "parent_id")[: MOST + 1]
         )
         self.is_cut = len(rows) > MOST
+        self.bar = progress.of_many(tally(Q(group_id__in=self.ids) & ~Q(group_id="")))
         nodes = {row.pk: Node(row, address(row.pk), row.pk == record.pk) for row in rows[:MOST]}
         self.roots: list[Node] = []
         for node in nodes.values():

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import SEARCH_VAR
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    JsonResponse,
+)
 from django.urls import URLPattern
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from ..broker import get_broker
 from ..models import MessageRecord
+from ..operations import progress
 from ..operations.filters import records
 from ..recording import HIDDEN
-from ..states import State
+from ..states import FINAL, State
 from . import permissions, presentation, record_detail
 from .composition import Composition
 from .deeds import DEEDS, Deed, carry_out, doubt
@@ -23,6 +32,10 @@ from .edited_copy import EditedCopy
 from .record_list import RecordList
 from .selected import discard_selected, requeue_selected
 from .standing import catch_up_alone
+
+
+def _unquoted(object_id: str) -> str:
+    return str(unquote(object_id)).replace("\x00", "")
 
 
 class MessageAdmin(RecordList):
@@ -37,6 +50,8 @@ class MessageAdmin(RecordList):
             self.page("<str:object_id>/requeue/", self.requeue_view, "requeue"),
             self.page("<str:object_id>/discard/", self.discard_view, "discard"),
             self.page("<str:object_id>/edit/", self.edit_view, "edit"),
+            self.page("<str:object_id>/progress/", self.progress_view, "progress"),
+            self.page("groups/<str:group_id>/progress/", self.group_progress_view, "group_progress"),
         ]
 
     def change_view(
@@ -72,7 +87,28 @@ class MessageAdmin(RecordList):
             ],
             buttons=self._buttons(request, record),
             history_url=self.address("history", quote(record.pk)),
+            progress_url="" if record.state in FINAL else self.address("progress", quote(record.pk)),
         )
+
+    def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """One message as JSON: its state and how far it is."""
+        self.require_view(request)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        catch_up_alone()
+        return JsonResponse(progress.as_json(self._record(object_id, progress.PROGRESS_FIELDS)))
+
+    def group_progress_view(self, request: HttpRequest, group_id: str) -> HttpResponse:
+        """The messages of a group as JSON: how many of them are in which state."""
+        self.require_view(request)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        catch_up_alone()
+        group_id = _unquoted(group_id)
+        members = progress.tally(progress.of_group(group_id))
+        if not members.total:
+            raise Http404(_("No message of this group is recorded."))
+        return JsonResponse({"group_id": group_id, **members.as_json()})
 
     def _page_of(self, message_id: str) -> str:
         return self.address("change", quote(message_id))
@@ -97,8 +133,10 @@ class MessageAdmin(RecordList):
             buttons.insert(1, {"name": "edit", "label": _("Requeue an edited copy"), "is_destructive": False})
         return [{**button, "url": self.address(button["name"], quote(record.pk))} for button in buttons]
 
-    def _record(self, object_id: str) -> MessageRecord:
-        record = records().filter(pk=unquote(object_id).replace("\x00", "")).first()
+    def _record(self, object_id: str, fields: Sequence[str] = ()) -> MessageRecord:
+        """All of it, or these fields alone."""
+        found = records().filter(pk=_unquoted(object_id))
+        record = (found.only(*fields) if fields else found).first()
         if record is None:
             raise Http404(_("No message with this id is recorded."))
         return record

@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ..models import Attempt, MessageRecord
 from ..operations.filters import records
+from ..progress import LONGEST_TEXT
 from ..states import State
-from . import presentation
+from . import presentation, progress
 from .stored_result import stored_result
 
 MOST_ATTEMPTS = 100
@@ -147,8 +150,7 @@ def facts(record: MessageRecord) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in named if value != ""]
 
 
-def _progress(record: MessageRecord) -> str:
-    if record.progress_done is None:
-        return presentation.text(record.progress_text)
-    total = "" if record.progress_total is None else f" / {presentation.number(record.progress_total)}"
-    return f"{presentation.number(record.progress_done)}{total} {presentation.text(record.progress_text)}".strip()
+def _progress(record: MessageRecord) -> SafeString | str:
+    """Where the page's script finds it again."""
+    shown = progress.of_message(record, length=LONGEST_TEXT)
+    return format_html('<span class="dtq-how-far">{}</span>', shown) if shown else ""

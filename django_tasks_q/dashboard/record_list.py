@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from ..models import MessageRecord
 from ..operations.filters import Filter
 from ..states import State
-from . import permissions, presentation
+from . import permissions, presentation, progress
 from .read_only import ReadOnlyAdmin
 from .record_filters import ActorFilter, AppFilter, PeriodFilter, QueueFilter, StateFilter, beginning
 from .standing import catch_up_alone
@@ -34,7 +34,7 @@ else:
 FIELDS = ("state", "actor_name", "app_label", "queue_name", "dead_reason", "created_from", "created_to")
 PARAMETERS = {*FIELDS, "created", SEARCH_VAR, "p", "e", "o", "all", "_changelist_filters"}
 
-HEAVY = ("args", "kwargs", "options", "raw", "error_message", "progress_text")
+HEAVY = ("args", "kwargs", "options", "raw", "error_message")
 SHORT_ERROR = 200
 SHORT_ARGUMENTS = 60
 """Enough to tell one order from another; the page of the message shows them whole."""
@@ -74,6 +74,8 @@ class RecordList(RecordsBase):
 
     state = ""
     """Records in this state only."""
+    unread: ClassVar[tuple[str, ...]] = (*HEAVY, "progress_text")
+    """Columns that are not read."""
     list_display: Any = ("state_badge", "message", "where", "created", "waited", "ran", "retries")
     list_display_links: Any = ("message",)
     list_filter: ClassVar[Any] = (StateFilter, PeriodFilter, QueueFilter, AppFilter, ActorFilter)
@@ -91,7 +93,7 @@ class RecordList(RecordsBase):
             "short_args": Substr(Cast("args", TextField()), 1, SHORT_ARGUMENTS + 1),
             "short_kwargs": Substr(Cast("kwargs", TextField()), 1, SHORT_ARGUMENTS + 1),
         }
-        return filter.queryset().defer(*HEAVY).annotate(**beginnings)
+        return filter.queryset().defer(*self.unread).annotate(**beginnings)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RecordChangeList
@@ -169,6 +171,10 @@ class RecordList(RecordsBase):
     @admin.display(description=_("started"))
     def started(self, record: MessageRecord) -> SafeString | str:
         return presentation.moment(record.started_at)
+
+    @admin.display(description=_("progress"))
+    def how_far(self, record: MessageRecord) -> SafeString | str:
+        return progress.of_message(record) or "–"
 
     @admin.display(description=_("worker"))
     def running_on(self, record: MessageRecord) -> str:

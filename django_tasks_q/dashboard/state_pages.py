@@ -26,7 +26,7 @@ from .record_filters import (
     QueueFilter,
     ReasonFilter,
 )
-from .record_list import PARAMETERS, RecordList
+from .record_list import HEAVY, PARAMETERS, RecordList
 from .selected import discard_selected, requeue_selected
 
 
@@ -116,4 +116,5 @@ class RunningAdmin(StateList):
     """What a worker is running now, and has been for longer than a moment."""
 
     state = State.RUNNING.value
-    list_display: Any = ("message", "where", "started", "ran", "running_on", "retries")
+    list_display: Any = ("message", "how_far", "where", "started", "ran", "running_on", "retries")
+    unread: ClassVar[tuple[str, ...]] = HEAVY

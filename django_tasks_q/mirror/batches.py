@@ -39,6 +39,10 @@ class Batches(ABC):
     def insert(self, rows: Rows) -> None:
         """Attempts."""
 
+    @abstractmethod
+    def advance(self, rows: Rows) -> None:
+        """Progress of messages that have a record."""
+
 
 class SQLiteBatches(Batches):
     """One prepared statement, run for each row."""
@@ -52,6 +56,9 @@ class SQLiteBatches(Batches):
     def insert(self, rows: Rows) -> None:
         self._database.many(statements.sqlite_attempts(_ATTEMPTS), rows)
 
+    def advance(self, rows: Rows) -> None:
+        self._database.many(statements.sqlite_progress(_RECORDS), rows)
+
 
 class PostgreSQLBatches(Batches):
     """One statement, with an array for each column."""
@@ -64,6 +71,9 @@ class PostgreSQLBatches(Batches):
 
     def insert(self, rows: Rows) -> None:
         self._database.count(statements.postgresql_attempts(_ATTEMPTS), _columns(rows))
+
+    def advance(self, rows: Rows) -> None:
+        self._database.count(statements.postgresql_progress(_RECORDS), _columns(rows))
 
 
 class MySQLBatches(Batches):
@@ -82,6 +92,11 @@ class MySQLBatches(Batches):
 
     def insert(self, rows: Rows) -> None:
         self._database.many(statements.mysql_attempts(_ATTEMPTS), rows)
+
+    def advance(self, rows: Rows) -> None:
+        sql = statements.mysql_progress(_RECORDS)
+        for document in _documents(rows):
+            self._database.count(sql, (document,))
 
 
 _KNOWN: dict[str, type[Batches]] = {

@@ -10,7 +10,8 @@ The update sees known records in the usual order; the upsert copes with everythi
 Parameters of a state change, in this order: message_id, guard, state, retries, deliveries, lost, life, worker, eta,
 enqueued_at, started_at, finished_at, dead_reason, error_type, error_message. Times are epoch milliseconds on PostgreSQL
 and formatted text elsewhere. A birth adds: queue_name, actor_name, app_label, priority, args, kwargs, options, raw,
-created_at, correlation_id, parent_id, group_id.
+created_at, correlation_id, parent_id, group_id. Progress: message_id, progress_done, progress_total, progress_text,
+progress_guard; it is written by a statement of its own, when there is some, and moves when its own guard rises.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ BIRTH_COLUMNS = (
     "queue_name", "actor_name", "app_label", "priority", "args", "kwargs", "options", "raw", "created_at",
     "correlation_id", "parent_id", "group_id",
 )  # fmt: skip
+PROGRESS_COLUMNS = ("message_id", "progress_done", "progress_total", "progress_text", "progress_guard")
 ATTEMPT_COLUMNS = (
     "message_id", "number", "started_at", "finished_at", "worker", "outcome", "error_type", "error_message",
     "traceback",
@@ -37,6 +39,7 @@ _TYPES = {
     "guard": "bigint", "retries": "int", "deliveries": "int", "lost": "int", "life": "int", "priority": "smallint",
     "number": "int", "args": "jsonb", "kwargs": "jsonb", "options": "jsonb", "raw": "bytea", "eta": "time",
     "enqueued_at": "time", "started_at": "time", "finished_at": "time", "created_at": "time",
+    "progress_done": "bigint", "progress_total": "bigint", "progress_guard": "bigint",
 }  # fmt: skip
 """PostgreSQL's types of the columns that are not text; ``time`` travels as epoch milliseconds."""
 
@@ -116,6 +119,11 @@ def _conflict(table: str, later: Callable[[str, str], str]) -> str:
     return f"ON CONFLICT (message_id) DO UPDATE SET {parts} WHERE {matters}"
 
 
+def _is_further(old: str, new: str) -> str:
+    """Whether a progress with the guard ``new`` is later than the one of the row."""
+    return f"({old}progress_guard IS NULL OR {old}progress_guard < {new})"
+
+
 def lose_sight(table: str, words: Dialect, queues: int) -> str:
     """Records of messages that could move by themselves become unknown. Parameters: names of queues, how many most."""
     live = ", ".join(f"'{state}'" for state in State if state not in FINAL and state is not State.UNKNOWN)
@@ -169,6 +177,13 @@ def sqlite_attempts(table: str) -> str:
     )
 
 
+def sqlite_progress(table: str) -> str:
+    """Progress of known messages. Parameters: a progress."""
+    mark = {name: f"?{index + 1}" for index, name in enumerate(PROGRESS_COLUMNS)}
+    parts = ", ".join(f"{name} = {value}" for name, value in mark.items() if name != "message_id")
+    return f"UPDATE {table} SET {parts} WHERE message_id = ?1 AND {_is_further('', mark['progress_guard'])}"
+
+
 # --- PostgreSQL: one statement for the whole batch, its columns as arrays
 
 
@@ -219,12 +234,22 @@ def postgresql_attempts(table: str) -> str:
     )
 
 
+def postgresql_progress(table: str) -> str:
+    """Progress of known messages. Parameters: one array for each column of a progress."""
+    parts = ", ".join(f"{name} = c.{name}" for name in PROGRESS_COLUMNS if name != "message_id")
+    return (
+        f"UPDATE {table} AS r SET {parts} FROM {_batch(PROGRESS_COLUMNS)} "
+        f"WHERE r.message_id = c.message_id AND {_is_further('r.', 'c.progress_guard')}"
+    )
+
+
 # --- MySQL and MariaDB: the batch as one JSON document, a list of rows
 
 _MYSQL_TYPES = {
     "guard": "BIGINT", "retries": "INT", "deliveries": "INT", "lost": "INT", "life": "INT", "priority": "SMALLINT",
     "eta": "DATETIME(6)", "enqueued_at": "DATETIME(6)", "started_at": "DATETIME(6)", "finished_at": "DATETIME(6)",
-    "created_at": "DATETIME(6)", "message_id": "VARCHAR(255)",
+    "created_at": "DATETIME(6)", "message_id": "VARCHAR(255)", "progress_done": "BIGINT", "progress_total": "BIGINT",
+    "progress_guard": "BIGINT",
 }  # fmt: skip
 """The types of the columns that are not text; ``raw`` travels as base64."""
 
@@ -289,6 +314,14 @@ def mysql_upsert(table: str) -> str:
     values, matters = _merged("n.", "n.o_", _later_mysql)
     parts = ", ".join(f"r.{name} = {value}" for name, value in values.items())
     return f"UPDATE {batch} {_joined(table, 'r', 'n')} SET {parts} WHERE {matters}"
+
+
+def mysql_progress(table: str) -> str:
+    """Progress of known messages. Parameter: a document of progress."""
+    # The guard is the last of them: MySQL may see what it has assigned.
+    parts = ", ".join(f"r.{name} = c.{name}" for name in PROGRESS_COLUMNS if name != "message_id")
+    batch = f"{_document(PROGRESS_COLUMNS)} {_joined(table, 'r', 'c')}"
+    return f"UPDATE {batch} SET {parts} WHERE {_is_further('r.', 'c.progress_guard')}"
 
 
 def mysql_attempts(table: str) -> str:

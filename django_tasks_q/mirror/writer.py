@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
+import msgspec
+
 from .. import clock
 from ..dialect import dialect
 from ..events import Birth, Event, guard, is_of_later_delivery
@@ -49,6 +51,9 @@ class RecordWriter:
             self._insert(attempts)
         if births:
             self.write_stamps(recorded)
+        progress = [_progress(change) for change in changes if change.progress is not None]
+        if progress:
+            self._batches.advance(progress)
         return moved
 
     def write_stamps(self, events: Iterable[Event]) -> None:
@@ -164,6 +169,12 @@ def _as_text(ms: int) -> str:
 def _document(value: Any) -> str | None:
     """JSON text; NULL for what is not known, which is not the same as nothing."""
     return None if value is None else json_text(value)
+
+
+def _progress(change: RecordChange) -> tuple[Any, ...]:
+    assert change.progress is not None
+    done, total, text = msgspec.structs.astuple(change.progress)
+    return change.message_id, done, total, storable(text), change.progress_guard
 
 
 def _error(error: ErrorInfo | None) -> tuple[str, str, str]:

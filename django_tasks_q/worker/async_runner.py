@@ -78,6 +78,7 @@ class AsyncRunner:
         if not slot.begin(attempt.delivery):
             return False
         attempt.slot = slot
+        slot.proxy = attempt.proxy
         self._loop.call_soon_threadsafe(self._start, attempt, slot)
         return True
 

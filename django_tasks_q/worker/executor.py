@@ -124,6 +124,7 @@ class Executor:
         proxy = MessageProxy(message, delivery)
         running = Running(message, delivery.retries, self._retry_limit(message, actor), proxy, self._worker_id)
         attempt = Attempt(proxy, actor, context_of(running), slot, self._time_limit_grace)
+        slot.proxy = proxy
         if loop is None or place is None:
             return attempt.context.run(self._run, attempt)
         return self._begin_on(loop, place, attempt)
@@ -239,7 +240,7 @@ class Executor:
         label = "" if actor is None else actor.app_label
         return Settlement(
             delivery, outcome, error, then, payload, started_at, clock.wall_ms(), exception, label,
-            proxy.result, proxy.result_error,
+            proxy.result, proxy.result_error, proxy.latest_progress,
         )  # fmt: skip
 
     def _warn_of_loss(self, proxy: MessageProxy) -> None:

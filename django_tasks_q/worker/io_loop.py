@@ -111,9 +111,14 @@ class ConsumerThread(Thread):
             self.wake()
 
     def report_started(self, report: Started) -> None:
-        """The ticker has seen that a delivery runs for longer than a moment."""
+        """The ticker has seen that a delivery runs for longer than a moment, or has come further."""
         self._reports.append(report)
         self.wake()
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether the broker has not heard yet of something that was reported."""
+        return bool(self._reports)
 
     def pause(self) -> None:
         self._paused = True

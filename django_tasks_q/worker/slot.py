@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from threading import Lock, get_ident
 
 from .. import clock
-from ..deliveries import Delivery
+from ..deliveries import Delivery, MessageProxy, Started
 from ..errors import Interrupt
 from ..threading import clear_thread_exception, raise_thread_exception
 from .board import Region
@@ -31,10 +31,11 @@ class Slot:
         self.started_at = 0
         self.deadline: float | None = None
         self.notify_shutdown = False
-        self.reported = False
         self.interrupted = False
         self.judged: tuple[object, Delivery] | None = None
         """By which rules which delivery was last looked at here, whether it is called off."""
+        self.proxy: MessageProxy | None = None
+        self.told: Started | None = None
 
     @property
     def busy(self) -> bool:
@@ -50,7 +51,7 @@ class Slot:
             return False
         self._thread_id = get_ident()
         self.started_at = clock.wall_ms()
-        self.reported = self.interrupted = False
+        self.interrupted = False
         self._region.begin(
             self._index,
             delivery.message_id.encode("utf-8", "replace")[:256],
@@ -64,7 +65,7 @@ class Slot:
 
     def end(self) -> None:
         self._region.end(self._index)
-        self.delivery = None
+        self.delivery = self.proxy = self.told = None
         self.deadline = None
         self.notify_shutdown = False
 
@@ -140,6 +141,22 @@ class Slot:
         """The delivery and its start, unless the thread is idle."""
         delivery = self.delivery
         return None if delivery is None else (delivery, self.started_at)
+
+    def news(self, delivery: Delivery, started_at: int, *, of_progress: bool) -> Started | None:
+        """What is to be reported of what runs here: once that it does; ``of_progress``: again, how far it is now.
+
+        None when that has been told, or when nobody would write it down.
+        """
+        told, proxy = self.told, self.proxy
+        progress = None if proxy is None or proxy.delivery is not delivery else proxy.latest_progress
+        if told is None or told.delivery is not delivery:
+            report = Started(delivery, started_at, progress)
+        elif of_progress and progress is not told.progress and (delivery.record or delivery.life):
+            report = Started(delivery, started_at, progress, told.number + 1)
+        else:
+            return None
+        self.told = report
+        return report
 
 
 def any_busy(slots: Sequence[Slot]) -> bool:

@@ -7,7 +7,7 @@ from django.db.models import F, Sum, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from django_tasks_q import actor
+from django_tasks_q import actor, set_progress
 from django_tasks_q.rate_limits import ConcurrentRateLimiter, get_rate_limiter_backend
 from testproject.ledger import recorded
 from testproject.library.models import Book, Printing
@@ -29,10 +29,12 @@ def print_catalogue(printing_id: int) -> None:
         order = Printing.objects.filter(pk=printing_id)
         pages = list(Book.objects.annotate(words=Sum("chapters__word_count")).order_by("year", "pk"))
         order.update(pages=0, page_count=len(pages), sheet="", started_at=timezone.now(), finished_at=None)
-        for book in pages:
+        for number, book in enumerate(pages):
+            set_progress(number, len(pages), book.title)
             time.sleep(settings.PRESS_SECONDS)
             if lease.lease_lost:
                 raise PressTaken
             line = f"{book.year}  {book.title}\n      {book.author}, {book.words or 0} words\n"
             order.update(pages=F("pages") + 1, sheet=Concat("sheet", Value(line)))
+        set_progress(len(pages), len(pages))
         order.update(finished_at=timezone.now())

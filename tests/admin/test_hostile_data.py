@@ -13,6 +13,8 @@ from django.utils import timezone
 
 from django_tasks_q import Message, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.events import Event, Kind, progress_guard
+from django_tasks_q.mirror.text import storable
 from django_tasks_q.models import (
     Attempt,
     BulkOperation,
@@ -24,6 +26,7 @@ from django_tasks_q.models import (
     WorkerProcess,
 )
 from django_tasks_q.recording import HIDDEN, Recording
+from django_tasks_q.states import State
 from django_tasks_q.testing import drain
 from tests.admin.markup import Markup
 from tests.admin.pages import url
@@ -33,6 +36,7 @@ from tests.support.dead_letters import bury
 ID = """'"><script>alert("dtq")</script>"""
 TEXT = f"""{ID}</textarea></template><img src=x onerror='alert("dtq")'> javascript:alert(1) \x1b[31m\u202e"""
 SHOWN = '<script>alert("dtq")</script>'
+GUARD = progress_guard(Event(Kind.STARTED, ID, State.RUNNING, 0, delivery=1, report=1))
 IN_JSON = '<script>alert(\\"dtq\\")</script>'
 
 
@@ -53,11 +57,12 @@ def make_everything_hostile(broker: DatabaseBroker) -> int:
         "group_id": ID,
         "progress_text": TEXT,
     }
+    numbers = {"deliveries": 1, "progress_done": 7, "progress_total": 2**63 - 1, "progress_guard": GUARD}
     documents = {"args": [TEXT], "kwargs": {TEXT: TEXT}, "options": {TEXT: [TEXT]}}
-    MessageRecord.objects.filter(pk=ID).update(**texts, **documents, raw=TEXT.encode())
+    MessageRecord.objects.filter(pk=ID).update(**texts, **numbers, **documents, raw=TEXT.encode())
     for state in ("running", "delayed"):
         MessageRecord.objects.create(
-            message_id=ID + state, state=state, created_at=now, started_at=now, eta=now, **texts, **documents
+            message_id=ID + state, state=state, created_at=now, started_at=now, eta=now, **texts, **numbers, **documents
         )
     Attempt.objects.filter(message_id=ID).update(
         outcome=SHOWN[:16], error_type=TEXT, error_message=TEXT, traceback=TEXT, worker=TEXT[:96]
@@ -85,7 +90,8 @@ def make_everything_hostile(broker: DatabaseBroker) -> int:
 @pytest.fixture
 def addresses(broker: DatabaseBroker) -> dict[str, str]:
     operation = make_everything_hostile(broker)
-    arguments: dict[str, tuple[Any, ...]] = {"": (), "message": (ID,), "operation": (operation,), "key": (ID,)}
+    arguments: dict[str, tuple[Any, ...]] = {"": (), "operation": (operation,)}
+    arguments |= dict.fromkeys(("message", "key", "group"), (ID,))
     found = {name: url(name, *arguments[page.argument]) for name, page in MATRIX.items() if page.get}
     found["ratelimitmutex_release"] += "?token=7"
     return found
@@ -117,6 +123,18 @@ def test_the_overview_s_script_gets_json_that_no_browser_takes_for_a_page(
     assert answer["Content-Type"] == "application/json"
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert SHOWN in answer.json()["workers"][0]["name"]
+
+
+@pytest.mark.parametrize("page", ["messagerecord_change", "runningmessage_changelist", "messagerecord_progress"])
+def test_what_a_message_says_of_its_progress_is_on_its_pages(
+    page: str, admin: Client, addresses: dict[str, str]
+) -> None:
+    MessageRecord.objects.update(progress_text=storable("lone \ud800 surrogate"))
+
+    answer = admin.get(addresses[page])
+
+    assert answer.status_code == 200
+    assert "lone \\ud800 surrogate" in answer.text
 
 
 def test_raw_bytes_are_shown_as_numbers(admin: Client, addresses: dict[str, str]) -> None:
@@ -177,7 +195,8 @@ def test_what_is_hidden_from_records_is_on_no_page_but_the_form_of_who_may_reque
         name
         for name, page in MATRIX.items()
         if page.get and page.argument in arguments
-        if "4242" in (text := admin.get(url(name, *arguments[page.argument]), follow=True).text) or "4343" in text
+        if "4242 4242" in (text := admin.get(url(name, *arguments[page.argument]), follow=True).text)
+        or "4343 4343" in text
     }
 
     assert showing == {"messagerecord_edit"}

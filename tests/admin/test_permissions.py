@@ -71,6 +71,8 @@ MATRIX: dict[str, Page] = {
     "messagerecord_requeue": Page(REQUEUE, REQUEUE, "message"),
     "messagerecord_discard": Page(DISCARD, DISCARD, "message"),
     "messagerecord_edit": Page(REQUEUE, REQUEUE, "message"),
+    "messagerecord_progress": Page(VIEW, None, "message"),
+    "messagerecord_group_progress": Page(VIEW, None, "group"),
     "deadletter_change": Page(VIEW, VIEW, "message"),
     "deadletter_requeue_everything": Page(REQUEUE, REQUEUE),
     "deadletter_discard_everything": Page(DISCARD, DISCARD),
@@ -106,7 +108,8 @@ def addresses(dead_letter: str) -> dict[str, str]:
     backend = DatabaseBackend()
     token = backend.acquire("key", Owner("worker", "message"), 1, 60_000)
     operation = bulk.begin("requeue", Filter(), "somebody")
-    arguments = {"": (), "message": (dead_letter,), "operation": (operation.pk,), "key": ("key",)}
+    MessageRecord.objects.create(message_id="member", state="running", group_id="group")
+    arguments = {"": (), "message": (dead_letter,), "operation": (operation.pk,), "key": ("key",), "group": ("group",)}
     return {
         name: url(name, *arguments[page.argument]) + (f"?token={token}" if page.argument == "key" else "")
         for name, page in MATRIX.items()

@@ -41,7 +41,13 @@ def fill(broker: DatabaseBroker, count: int) -> str:
     broker.enqueue_many(charges(broker, count))
     for number, state in enumerate(["running", "delayed", "retrying"] * count):
         MessageRecord.objects.create(
-            message_id=f"{state}{number}", actor_name="charge", state=state, parent_id=ids[0], created_at=now, eta=now
+            message_id=f"{state}{number}",
+            actor_name="charge",
+            state=state,
+            parent_id=ids[0],
+            created_at=now,
+            eta=now,
+            group_id="group",
         )
     for number in range(count):
         current = [{"message_id": ids[0], "queue_name": "shop", "since": 1}]
@@ -55,7 +61,7 @@ def fill(broker: DatabaseBroker, count: int) -> str:
 def test_no_page_asks_more_than_a_few_questions(admin: Client, broker: DatabaseBroker, asked: list[str]) -> None:
     message_id = fill(broker, 60)
     operation = bulk.begin("requeue", Filter(), "somebody")
-    arguments = {"": (), "message": (message_id,), "operation": (operation.pk,), "key": ("key",)}
+    arguments = {"": (), "message": (message_id,), "operation": (operation.pk,), "key": ("key",), "group": ("group",)}
 
     questions = {}
     for name, page in MATRIX.items():

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from django.db import connections
 
-from django_tasks_q import Message, actor
+from django_tasks_q import Message, Progress, actor
 from django_tasks_q.broker import Broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
@@ -28,11 +28,12 @@ from django_tasks_q.deliveries import (
     Started,
     WorkerInfo,
 )
-from django_tasks_q.events import Event
+from django_tasks_q.events import Event, is_progress_of
 from django_tasks_q.fold import fold
 from django_tasks_q.judge import make_judge
 from django_tasks_q.mirror.text import original
 from django_tasks_q.models import Attempt, MessageRecord
+from django_tasks_q.operations.progress import progress_of
 from django_tasks_q.outcomes import Dead, ErrorInfo, Outcome
 from tests.support.waiting import until
 
@@ -56,6 +57,7 @@ class Story(NamedTuple):
     life: int
     reason: str
     attempts: tuple[tuple[int, str, str], ...]
+    progress: Progress | None = None
 
 
 class Desk:
@@ -299,6 +301,7 @@ def _recorded_stories(alias: str) -> dict[str, Story]:
             record.life,
             record.dead_reason,
             tuple(sorted(attempts.get(record.message_id, []))),
+            progress_of(record),
         )
         for record in MessageRecord.objects.using(alias)
     }
@@ -318,6 +321,7 @@ def _told_stories(events: Sequence[Event]) -> dict[str, Story]:
             change.life,
             change.reason,
             tuple(sorted(set(attempts.get(change.message_id, [])))),
+            change.progress if is_progress_of(change.progress_guard, change.life, change.deliveries) else None,
         )
         for change in changes
     }

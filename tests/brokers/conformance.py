@@ -14,6 +14,7 @@ from django_tasks_q import (
     DuplicateMessage,
     MessageTooLarge,
     PickleEncoder,
+    Progress,
     QueueJoinTimeout,
     QueueNotFound,
     clock,
@@ -521,6 +522,40 @@ class Settling:
         assert bench.story("m") == Story("running", 0, 1, 0, 0, "", ())
         desk.settle(delivery, DONE, started_at=1_700_000_000_000)
         assert bench.story("m").state == "succeeded"
+
+    def test_how_far_a_delivery_is_is_recorded_while_it_runs_and_at_its_end(self, bench: Bench) -> None:
+        bench.send("m")
+        desk = bench.worker()
+        delivery = desk.take_one()
+
+        for number, text in enumerate(TEXTS, start=1):
+            report = Started(delivery, NOON, Progress(number, 2**63 - 1, text), number)
+            desk.exchange(started=[report])
+            assert bench.story("m") == Story("running", 0, 1, 0, 0, "", (), report.progress)
+
+        desk.settle(delivery, DONE, started_at=NOON, progress=Progress(2, None, "fewer than thought"))
+        assert bench.story("m") == Story("succeeded", 0, 1, 0, 0, "", (), Progress(2, None, "fewer than thought"))
+
+    def test_how_far_a_failed_attempt_came_is_known_until_the_next_one_runs(self, bench: Bench) -> None:
+        bench.send("m")
+        desk = bench.worker()
+        first = desk.take_one()
+        desk.exchange(started=[Started(first, NOON, Progress(7, 10), 1)])
+
+        desk.fail(first, Retry(0), progress=Progress(8, 10))
+        assert bench.story("m").progress == Progress(8, 10)
+
+        second = desk.take_one()
+        desk.exchange(started=[Started(second, NOON)])
+        assert bench.story("m").progress is None
+        desk.exchange(started=[Started(second, NOON, Progress(1, 10), 2)])
+        assert bench.story("m").progress == Progress(1, 10)
+
+        # What the earlier attempt had to say is of no interest any more, and who does not own it has no say at all
+        desk.exchange(started=[Started(first, NOON, Progress(9, 10), 3)])
+        desk.settle(second, DONE)
+        desk.exchange(started=[Started(second, NOON, Progress(2, 10), 3)])
+        assert bench.story("m") == Story("succeeded", 1, 2, 0, 0, "", ((1, "failed", "ValueError"),), Progress(1, 10))
 
     def test_a_report_of_running_that_comes_with_or_after_the_end_changes_nothing(self, bench: Bench) -> None:
         bench.send("m1", "m2")

@@ -10,8 +10,9 @@ import pytest
 from django.db import connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from django_tasks_q import PickleEncoder, actor, set_encoder
+from django_tasks_q import PickleEncoder, Progress, actor, set_encoder
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.events import Birth, Event, Kind
 from django_tasks_q.journal import without_arguments
@@ -76,7 +77,7 @@ def test_a_record_is_the_same_however_events_are_cut_into_batches(databases: Non
 @given(text=st.text(), other=st.text(alphabet=st.characters(codec=None, categories=["Cs", "Cc", "Lu"])))
 def test_every_text_is_stored_and_can_be_read_back(databases: None, alias: str, text: str, other: str) -> None:
     name = text[:30]  # escaped it still fits its column
-    birth = Birth("q", name, 1, args=[text, {other: text}], kwargs={"k": other}, correlation_id=other[:30])
+    birth = Birth("q", name, 1, args=[text, {other: text}], kwargs={"k": other}, correlation_id=other[:10])
     error = ErrorInfo(text, other, text + other)
     event = Event(Kind.SETTLED, "m", State.DEAD, 1, 0, 1, 1, attempt_outcome="failed", error=error, birth=birth)
     with rolled_back(alias):
@@ -145,6 +146,53 @@ def test_arguments_that_the_journal_left_out_are_not_known_until_an_event_has_th
 
     assert (poor["actor_name"], poor["args"], poor["kwargs"], poor["options"]) == ("work", None, None, None)
     assert (rich["args"], rich["kwargs"], rich["options"]) == ([1], {}, {"a": 1})
+
+
+def reports() -> list[Event]:
+    """What two deliveries told of their progress, in the order in which it happened."""
+    events = [Event(Kind.CREATED, "m", State.ENQUEUED, 0, birth=Birth("q", "work", 0))]
+    for delivery in (1, 2):
+        running = Event(Kind.STARTED, "m", State.RUNNING, 1, delivery=delivery, attempt=delivery - 1)
+        events += [replace(running, progress=Progress(10 - step), report=step) for step in range(1, 4)]
+        state = State.RETRYING if delivery == 1 else State.SUCCEEDED
+        events.append(Event(Kind.SETTLED, "m", state, 2, delivery=delivery, attempt=1, progress=Progress(delivery)))
+    return events
+
+
+@many
+@given(order=st.permutations(reports()), again=st.lists(st.sampled_from(reports()), max_size=5), data=st.data())
+def test_progress_never_goes_back_however_late_or_often_it_is_told(
+    databases: None, alias: str, order: list[Event], again: list[Event], data: st.DataObject
+) -> None:
+    told = [*order, *again]
+    cut = data.draw(st.integers(0, len(told)))
+
+    row, _ = written(alias, [part for part in (told[:cut], told[cut:]) if part])
+
+    assert (row["state"], row["deliveries"], row["progress_done"]) == ("succeeded", 2, 2)
+
+
+def test_a_later_report_of_the_same_delivery_takes_the_place_of_an_earlier_one(databases: None, alias: str) -> None:
+    born, first, second, *_ = reports()
+
+    assert written(alias, [[born], [first]])[0]["progress_done"] == 9
+    assert written(alias, [[born], [first], [second], [first]])[0]["progress_done"] == 8
+    assert written(alias, [[second], [born], [first]])[0]["progress_done"] == 8
+
+
+def test_progress_costs_a_statement_only_where_there_is_some(
+    databases: None, alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    born, first, *_ = reports()
+    statements: list[str] = []
+    monkeypatch.setattr(Database, "watch", staticmethod(statements.append))
+
+    written(alias, [[born, replace(first, progress=None)]])
+    without = len(statements)
+    written(alias, [[born, first]])
+
+    assert [sql for sql in statements if "progress_done =" in sql] == statements[-1:]
+    assert len(statements) == 2 * without + 1
 
 
 def test_an_attempt_that_came_too_late_is_told_of_and_moves_nothing(databases: None, alias: str) -> None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_tasks_q.models import BulkOperation, RateLimitMutex, WaitingMessage, WorkerProcess
 from testproject.library.models import Book
 from testproject.library.tasks import import_library
-from testproject.misbehave import chained_exception, echo, exception_group, fail, fail_always, noop, sleep
+from testproject.misbehave import advance, chained_exception, echo, exception_group, fail, fail_always, noop
 from tests.browser.place import Place
 from tests.support.waiting import until
 
@@ -40,7 +40,7 @@ def set_up(place: Place) -> Scene:
         place.until_state(message_id, "dead")
     until(lambda: _library_is_done(place), 30)
     send(noop.message() for _ in range(60))
-    [running] = send([sleep.message(600)])
+    [running] = send([advance.message(4_200, str(place.folder / "never"))])
     place.until_state(running, "running")
     later = fail.message_with_options(args=(1,), min_backoff=3_600_000, max_backoff=3_600_000)
     send([later, noop.message_with_options(delay=5_400_000), echo.message_with_options(args=(LONG,), delay=90_000)])

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
 from django.core.management.base import OutputWrapper
 from django.utils import timezone
+from msgspec.structs import replace
 
-from django_tasks_q import Message, actor
+from django_tasks_q import Message, Progress, actor
 from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.events import Event, Kind
+from django_tasks_q.management.taskq import show
 from django_tasks_q.management.taskq.output import Output
+from django_tasks_q.mirror import RecordWriter
 from django_tasks_q.models import BulkOperation, MessageRecord, WorkerProcess
 from django_tasks_q.operations.filters import records
 from django_tasks_q.recording import Recording
+from django_tasks_q.sql import Database
+from django_tasks_q.states import State
 from django_tasks_q.waiting import WaitingRows
 from tests.commands.conftest import Taskq
 from tests.support.dead_letters import bury
@@ -171,6 +178,104 @@ def test_bytes_that_nobody_can_redact_are_hidden_where_arguments_are(
     for told in (taskq("show", dead, "--json").json, *taskq("messages", "--json").json):
         assert b64decode(told["raw"]) == (b"<hidden>" if hides else b'["secret')
     assert ("secret" in taskq("show", dead).out) is not hides
+
+
+def runs(message: Message[None], deliveries: int = 1) -> None:
+    """The message is said to run."""
+    records().filter(pk=message.message_id).update(state="running", deliveries=deliveries)
+
+
+def says(message: Message[None], done: int, total: int | None, text: str, report: int) -> None:
+    """Its worker has told of its progress."""
+    told = Event(Kind.STARTED, message.message_id, State.RUNNING, 0, delivery=1, report=report)
+    told = replace(told, progress=Progress(done, total, text))
+    RecordWriter(Database(records().db)).write([told])
+
+
+def test_show_watches_how_far_a_message_is_until_it_has_ended(
+    broker: DatabaseBroker, taskq: Taskq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = broker.enqueue(order(broker))
+    moments: Iterator[Callable[[], object]] = iter(
+        [
+            lambda: runs(message),
+            lambda: None,
+            lambda: says(message, 5, 10, "half\x1b way", 1),
+            lambda: says(message, 6, None, "", 2),
+            lambda: records().filter(pk=message.message_id).update(state="succeeded"),
+        ]
+    )
+    monkeypatch.setattr(show.time, "sleep", lambda seconds: next(moments)())
+
+    lines = taskq("show", message.message_id, "--watch").out.splitlines()
+
+    assert lines[:5] == [
+        "enqueued",
+        "running",
+        "running [############            ]  50% 5/10 half\\x1b way",
+        "running 6",
+        "succeeded 6",
+    ]
+    assert lines[5].split() == ["message_id", message.message_id]
+
+
+def test_show_tells_programs_how_far_a_message_is_line_by_line(
+    broker: DatabaseBroker, taskq: Taskq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = broker.enqueue(order(broker))
+    runs(message)
+    says(message, 5, 10, "half way", 1)
+    monkeypatch.setattr(
+        show.time, "sleep", lambda seconds: records().filter(pk=message.message_id).update(state="succeeded")
+    )
+
+    first, last = map(json.loads, taskq("show", message.message_id, "--watch", "--json").out.splitlines())
+
+    assert first == {
+        "message_id": message.message_id,
+        "state": "running",
+        "is_over": False,
+        "progress": {"done": 5, "total": 10, "text": "half way", "percent": 50},
+    }
+    assert last == {**first, "state": "succeeded", "is_over": True}
+
+
+def test_show_ends_quietly_when_who_watches_has_seen_enough(
+    broker: DatabaseBroker, taskq: Taskq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(show.time, "sleep", interrupt)
+
+    assert taskq("show", broker.enqueue(order(broker)).message_id, "--watch") == (0, "enqueued\n", "")
+    assert taskq("show", "nobody", "--watch").code == 1
+
+
+def test_show_tells_nothing_of_the_progress_of_an_attempt_that_is_over(broker: DatabaseBroker, taskq: Taskq) -> None:
+    message = broker.enqueue(order(broker))
+    runs(message)
+    says(message, 5, 10, "half way", 1)
+    assert taskq("show", message.message_id, "--json").json["progress_text"] == "half way"
+
+    runs(message, deliveries=2)
+
+    told = taskq("show", message.message_id, "--json").json
+    assert (told["progress_done"], told["progress_total"], told["progress_text"]) == (None, None, "")
+
+
+def test_a_line_is_written_over_where_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "20")
+    screen = Terminal()
+    out = Output(OutputWrapper(StringIO()), OutputWrapper(screen), as_json=False)
+    out.status("on two\nlines")
+    out.status("longer than the screen is", is_over=True)
+
+    assert screen.getvalue() == "\r\x1b[Kon two lines\r\x1b[Klonger than the scr\n"
 
 
 def test_show_of_nobody_is_code_one(broker: DatabaseBroker, taskq: Taskq) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 import pytest
 from django.contrib.admin import AdminSite
 from django.db import transaction
-from django.test import override_settings
+from django.test import Client, override_settings
+from django.urls import reverse
 
 from django_tasks_q import Worker, actor, conf, configured, get_broker, set_broker
 from django_tasks_q.models import MessageRecord, ServiceLease
@@ -22,7 +24,10 @@ from tests.docs.guide import PAGES as GUIDES
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
-HERE = {"admin", "async", "composition", "monitoring", "rate_limits", "records", "results", "settings", "transactions"}
+HERE = {
+    *("admin", "async", "composition", "monitoring", "progress", "rate_limits", "records", "results", "settings"),
+    "transactions",
+}
 ELSEWHERE = {*(page.stem for page in GUIDES), "testing"}
 """Pages whose examples other tests run: tests/docs/test_guides.py, tests/testing/test_documentation.py."""
 
@@ -106,6 +111,27 @@ def test_monitoring(read: Callable[..., Examples]) -> None:
 
     metrics = examples.run("Metrics")()
     assert (metrics.http_host, metrics.http_port, metrics.prefix) == ("0.0.0.0", 9100, "dramatiq")
+
+
+@pytest.mark.django_db
+def test_progress(read: Callable[..., Examples], admin_client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    with override_settings(DJANGO_TASKS_Q={"BROKER_URL": "database://default"}):
+        examples = read("progress", read_rows=lambda path: ["a", "b"], save=Mock(), Upload=Mock())
+        work = examples.run("import_rows")
+        drain(broker=work.broker)
+        examples.run()
+        told = admin_client.get(examples.run("address")).json()
+        ask = examples.run("import_progress")
+        examples.names["get_object_or_404"] = Mock(return_value=examples.names["message"])
+        answer = ask(Mock(), 1)
+        imports = examples.run("imports")
+        address = reverse("admin:django_tasks_q_messagerecord_group_progress", args=[imports.group_id])
+        counted = admin_client.get(address).json()["counts"]
+
+    assert capsys.readouterr().out == "100 %: saving rows, 2 of 2\n0 of 2 have ended, 0 % {'enqueued': 2}\n"
+    assert told["progress"] == {"done": 2, "total": 2, "text": "saving rows", "percent": 100}
+    assert json.loads(answer.content) == {"percent": 100}
+    assert counted == {"enqueued": 2}
 
 
 def test_rate_limits(read: Callable[..., Examples]) -> None:

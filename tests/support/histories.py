@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from django_tasks_q import Message, changes
+from django_tasks_q import Message, Progress, changes
 from django_tasks_q.deliveries import Delivery, Outgoing, Settlement, Started
 from django_tasks_q.events import Event
 from django_tasks_q.outcomes import DONE, HANDED_BACK, Dead, ErrorInfo, Outcome, Parked, Requeue, Retry
@@ -16,6 +16,8 @@ from django_tasks_q.states import FINAL
 EPOCH = 1_700_000_000_000
 BOOM = ErrorInfo("ValueError", "boom", "Traceback")
 ENDINGS: list[Outcome] = [DONE, HANDED_BACK, Requeue(lost=True), Retry(500), Parked("limit", 500), Dead("throws")]
+
+PROGRESS = st.none() | st.builds(Progress, st.integers(0, 9), st.none() | st.integers(0, 9), st.text(max_size=3))
 
 
 @st.composite
@@ -41,10 +43,10 @@ def histories(
         delivery = Delivery(1, message_id, "q", b"", number, retries, lost, life)
         began = now()
         if draw(st.booleans()):
-            events.append(changes.started(Started(delivery, began), f"worker {number}"))
+            events.append(changes.started(Started(delivery, began, draw(PROGRESS)), f"worker {number}"))
         outcome = draw(st.sampled_from(ENDINGS))
         error = None if outcome in (DONE, HANDED_BACK) else BOOM
-        settlement = Settlement(delivery, outcome, error, started_at=began, finished_at=now())
+        settlement = Settlement(delivery, outcome, error, started_at=began, finished_at=now(), progress=draw(PROGRESS))
         events.append(changes.settled(settlement, f"worker {number}", now()))
         retries, lost = changes.retries_after(settlement), changes.lost_after(delivery, outcome)
         waits = isinstance(outcome, Retry | Parked)

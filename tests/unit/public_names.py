@@ -21,6 +21,7 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.Shutdown django_tasks_q.SkipMessage
         django_tasks_q.TimeLimitExceeded django_tasks_q.UnsupportedVersion django_tasks_q.GenericActor
         django_tasks_q.group django_tasks_q.PartialSendError django_tasks_q.QueueMismatch django_tasks_q.set_progress
+        django_tasks_q.Progress
         django_tasks_q.stamping
         django_tasks_q.revoke django_tasks_q.revoke_by_stamped_headers django_tasks_q.lift django_tasks_q.pause_queue
         django_tasks_q.resume_queue django_tasks_q.brokers.stub.StubBroker
@@ -106,7 +107,7 @@ NAMES: dict[str, list[str]] = {
         group.wait() pipeline.stamp() group.stamp() get_message_id() get_retry_count() get_max_retries()
         get_queue_name() get_current_message() stamping() revoke() revoke_by_stamped_headers() lift() pause_queue()
         resume_queue() set_progress() get_rate_limiter_backend() get_result_backend() ConcurrentRateLimiter.acquire()
-        Message.fetch() Message.record()
+        Message.fetch() Message.record() Message.get_progress() Message.aget_progress()
     """.split(),
     "helper": [
         "the engine without Django configured",
@@ -341,6 +342,7 @@ NAMES: dict[str, list[str]] = {
         "MessageRecord.progress_done",
         "MessageRecord.progress_total",
         "MessageRecord.progress_text",
+        "MessageRecord.progress_guard",
         "MessageRecord.guard",
         "Attempt.message",
         "Attempt.number",

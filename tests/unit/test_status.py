@@ -23,6 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import AsyncMock, Mock
 from uuid import UUID
 
 import pytest
@@ -44,6 +45,7 @@ from django_tasks_q import (
     MessageProxy,
     MessageTooLarge,
     Middleware,
+    Progress,
     RateLimitExceeded,
     ResultMissing,
     Worker,
@@ -58,6 +60,7 @@ from django_tasks_q import (
     pipeline,
     send_many,
     set_broker,
+    set_progress,
     testing,
 )
 from django_tasks_q.brokers.database import DatabaseBroker
@@ -1188,6 +1191,16 @@ def a_send_to_a_server_that_is_away_ends(stub: StubBroker, monkeypatch: pytest.M
 @example("call", "Message.fetch()", "Message.record()")
 def a_message_can_be_looked_up(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"fetch", "record"} <= vars(Message).keys()  # see tests/operations/test_lookup.py
+
+
+@example("call", "set_progress()", "Message.get_progress()", "Message.aget_progress()")
+def a_message_says_how_far_it_is(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Mock(progress=lambda message_id: Progress(1, 2), aprogress=AsyncMock(return_value=Progress(1, 2)))
+    monkeypatch.setattr("django_tasks_q.message._found_by", seen)  # see tests/operations/test_progress.py
+    message = actor(broker=stub, actor_name="work")(lambda: set_progress(1, 2)).send()
+    work_off(stub)
+    assert [event.progress for event in stub.journal.events if event.progress] == [Progress(1, 2)]
+    assert message.get_progress() == async_to_sync(message.aget_progress)() == Progress(1, 2)
 
 
 @example("helper", "what to remove when uninstalling")

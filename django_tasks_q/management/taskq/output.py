@@ -66,14 +66,28 @@ class Output:
         """A bar that is drawn over and over on one line; nothing where nobody watches."""
         if not self.is_watched:
             return
-        share = min(1.0, done / total) if total else 1.0
-        bar = "#" * round(share * _BAR)
-        self._stderr.write(f"\r[{bar:<{_BAR}}] {share:4.0%} {done}", style_func=str, ending="\n" if is_over else "")
+        percent = min(100, 100 * done // total) if total else 100
+        self._stderr.write(f"\r{bar(percent)} {done}", style_func=str, ending="\n" if is_over else "")
+        self._stderr.flush()
+
+    def status(self, text: str, is_over: bool = False) -> None:
+        """How something stands: written over the last one where somebody watches, else a line of its own."""
+        if not self.is_watched:
+            self.line(text)
+            self.flush()
+            return
+        line = " ".join(text.translate(_VISIBLE).split())[: self._columns - 1]
+        self._stderr.write(f"\r\033[K{line}", style_func=str, ending="\n" if is_over else "")
         self._stderr.flush()
 
     @property
     def _columns(self) -> int:
         return shutil.get_terminal_size((80, 24)).columns
+
+
+def bar(percent: int) -> str:
+    """A share, drawn and in digits."""
+    return f"[{'#' * (percent * _BAR // 100):<{_BAR}}] {percent:3}%"
 
 
 def _fit(widths: list[int], shrinkable: Sequence[int], columns: int) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django_tasks_q import DecodeError, Message, get_broker
-from django_tasks_q.models import Attempt
+from django_tasks_q.models import Attempt, MessageRecord
 from django_tasks_q.operations.filters import Filter
-from django_tasks_q.states import State
+from django_tasks_q.operations.filters import records as records_of_messages
+from django_tasks_q.operations.progress import PROGRESS_FIELDS, as_json, progress_of
+from django_tasks_q.states import FINAL, State
 
 from . import records
-from .output import Output
+from .output import Output, bar
 from .subcommand import DONE, NOTHING, Subcommand
+
+INTERVAL = 0.5
+"""Seconds between two looks of ``--watch``: a worker tells of progress as often."""
 
 _STATES = {"ready": State.ENQUEUED, "delayed": State.DELAYED, "in_flight": State.RUNNING, "dead": State.DEAD}
 
@@ -23,9 +29,21 @@ class Show(Subcommand):
 
     def add_arguments(self, add: Callable[..., Any]) -> None:
         add("id", metavar="ID")
+        add("--watch", action="store_true", help="tell how far it is until it has ended, or Ctrl-C")
 
     def run(self, given: dict[str, Any], out: Output) -> int:
-        found = _recorded(given["id"]) or _held(given["id"])
+        record = _record(given["id"])
+        if given["watch"] and record is not None:
+            try:
+                _watch(record, out)
+            except KeyboardInterrupt:
+                if out.is_watched:
+                    out.note("")  # the shell goes on below the bar
+                return DONE
+            if out.as_json:
+                return DONE
+            record = _record(given["id"])
+        found = _recorded(record) or _held(given["id"])
         if found is None:
             out.note(f"No message {given['id']} is known.")
         if out.as_json:
@@ -35,8 +53,46 @@ class Show(Subcommand):
         return NOTHING if found is None else DONE
 
 
-def _recorded(id: str) -> dict[str, Any] | None:
-    record = Filter(search=id).queryset().first() if id else None  # an empty filter would find the newest
+def _watch(record: MessageRecord, out: Output) -> None:
+    """Say how far a message is, whenever that has changed, until it has ended; to programs a line of JSON each time."""
+    told = None
+    for now in _looks(record):
+        standing = as_json(now)
+        if standing == told:
+            continue
+        told = standing
+        if out.as_json:
+            out.json(standing, on_one_line=True)
+            out.flush()
+        else:
+            out.status(_in_words(now), is_over=standing["is_over"])
+
+
+def _looks(record: MessageRecord) -> Iterator[MessageRecord]:
+    """The record as it is now, again and again, at last as it ended; fewer when somebody deletes it."""
+    rows = records_of_messages().filter(pk=record.pk).only(*PROGRESS_FIELDS)
+    while (now := rows.first()) is not None:
+        yield now
+        if now.state in FINAL:
+            return
+        time.sleep(INTERVAL)
+
+
+def _in_words(record: MessageRecord) -> str:
+    """State, bar and text on one line."""
+    progress = progress_of(record)
+    if progress is None:
+        return record.state
+    known = progress.percent is not None and progress.total is not None
+    numbers = f"{bar(progress.percent or 0)} {progress.done}/{progress.total}" if known else str(progress.done)
+    return f"{record.state} {numbers} {progress.text}".rstrip()
+
+
+def _record(id: str) -> MessageRecord | None:
+    return Filter(search=id).queryset().first() if id else None  # an empty filter would find the newest
+
+
+def _recorded(record: MessageRecord | None) -> dict[str, Any] | None:
     if record is None:
         return None
     # By hand, because the manager of a relation would ask the default database.
