@@ -16,7 +16,7 @@ from ..deliveries import QueueCounts
 from ..dialect import VENDORS, dialect, moment, now_ms
 from ..errors import BrokerConnectionError, BrokerError
 from ..keeper.mirror_service import mirror_lag_ms
-from ..models import MessageRecord, QueueState, WorkerProcess
+from ..models import ActorState, MessageRecord, QueueState, WorkerProcess
 from ..sql import Database
 from ..waiting import WaitingRows
 from .asking import ask
@@ -50,12 +50,14 @@ class QueueStats(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """All queues by name, live workers, messages that wait for their broker, and how far records lag behind."""
+    """All queues by name, live workers, messages that wait for their broker, how far records lag behind, and which
+    actors are paused."""
 
     queues: list[QueueStats]
     workers: int
     outbox: int
     mirror_lag_ms: int
+    paused_actors: list[str] = []
 
     def as_dict(self) -> dict[str, Any]:
         """As ``taskq stats --json`` prints it."""
@@ -66,7 +68,8 @@ def stats(patience: float | None = None) -> Stats:
     """How everything stands. See :func:`queues_and_workers`, also for what it raises."""
     broker = get_broker()
     queues, workers = queues_and_workers(patience)
-    return Stats(queues, workers, _outbox(), ask(broker, lambda: mirror_lag_ms(broker), patience))
+    lag = ask(broker, lambda: mirror_lag_ms(broker), patience)
+    return Stats(queues, workers, _outbox(), lag, _paused_actors(records_database.alias(broker)))
 
 
 def queues_and_workers(patience: float | None = None) -> tuple[list[QueueStats], int]:
@@ -170,6 +173,11 @@ def _outbox() -> int:
         except BrokerError:
             continue  # no table there: nothing of ours can wait in it
     return total
+
+
+def _paused_actors(alias: str) -> list[str]:
+    paused = ActorState.objects.using(alias).exclude(paused_at=None).order_by("actor_name")
+    return list(paused.values_list("actor_name", flat=True))
 
 
 _ABSENCE = 30.0

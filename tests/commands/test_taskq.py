@@ -285,6 +285,13 @@ def test_show_of_nobody_is_code_one(broker: DatabaseBroker, taskq: Taskq) -> Non
     assert taskq("show", "").code == 1
 
 
+def test_show_tells_the_stamps(broker: DatabaseBroker, taskq: Taskq) -> None:
+    sent = broker.enqueue(order(broker, stamps={"batch_id": [7, "a=b"], "tenant": "x"}))
+
+    assert taskq("show", sent.message_id, "--json").json["stamps"] == {"batch_id": ["7", "a=b"], "tenant": ["x"]}
+    assert "batch_id=7, batch_id=a=b, tenant=x" in taskq("show", sent.message_id).out
+
+
 # send
 
 
@@ -507,7 +514,8 @@ def test_no_subcommand_and_an_unknown_one_are_code_two(taskq: Taskq) -> None:
 def test_every_subcommand_speaks_json(broker: DatabaseBroker, taskq: Taskq) -> None:
     [dead] = bury(broker, [order(broker)])
     calls = ["stats", "messages", f"show {dead}", "send charge --args [1]", f"requeue {dead}", "discard --all"]
-    calls += ["workers", "health", "purge-records --before 9d"]
+    calls += ["workers", "health", "purge-records --before 9d", "revoke --stamp a=1", "lift 1", "revocations"]
+    calls += ["pause --queue shop", "resume --actor charge", "purge --queue shop --yes"]
 
     for call in calls:
         assert json.loads(taskq(*call.split(), "--json").out) is not None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from .health import Health
 from .messages import Messages
+from .pause import Pause, Resume
+from .purge import Purge
 from .purge_records import PurgeRecords
 from .repair import Discard, Requeue
+from .revoke import Lift, Revocations, Revoke
 from .send import Send
 from .show import Show
 from .stats import Stats
@@ -19,6 +22,12 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Send(),
     Requeue(),
     Discard(),
+    Revoke(),
+    Lift(),
+    Revocations(),
+    Pause(),
+    Resume(),
+    Purge(),
     Workers(),
     Health(),
     PurgeRecords(),

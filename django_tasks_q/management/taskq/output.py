@@ -44,6 +44,11 @@ class Output:
         if not self.as_json:
             self._stderr.write(text, style_func=str)
 
+    def ask(self, text: str) -> None:
+        """Something that somebody at a terminal is to answer, on standard error, also where a program reads."""
+        self._stderr.write(text.translate(_VISIBLE), style_func=str, ending="")
+        self._stderr.flush()
+
     def table(self, names: Sequence[str], rows: Sequence[Sequence[Any]], shrink: Sequence[str] = ()) -> None:
         """Aligned columns, numbers to the right. The columns ``shrink`` give way until it fits the terminal."""
         cells = [[str(cell).translate(_VISIBLE).replace("\n", "\\n") for cell in row] for row in rows]
@@ -109,6 +114,12 @@ def _cell(text: str, width: int, right: bool) -> str:
 def age(moment: datetime | None) -> str:
     """How long ago, roughly: ``12s``, ``5m``, ``3h``, ``8d``."""
     return "" if moment is None else duration((timezone.now() - moment).total_seconds() * 1000)
+
+
+def until(moment: datetime) -> str:
+    """For how long yet, roughly, as :func:`age`; empty when it is over."""
+    left = (moment - timezone.now()).total_seconds() * 1000
+    return duration(left) if left > 0 else ""
 
 
 def duration(ms: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django_tasks_q import get_broker
+from django_tasks_q import get_broker, stamps
 from django_tasks_q.errors import did_you_mean
 from django_tasks_q.operations.filters import WINDOW, Filter
 
@@ -24,6 +24,25 @@ def add_filters(add: Callable[..., Any], *, limit: int | None = None) -> None:
     add("--limit", type=typed(positive), metavar="N", default=limit, help=f"at most so many{default}")
 
 
+def add_stamps(add: Callable[..., Any], help: str) -> None:
+    add("--stamp", type=typed(_stamp), action="append", default=[], metavar="NAME=VALUE", help=help)
+
+
+def _stamp(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"a stamp is NAME=VALUE, not {text!r:.80}")
+    return stamps.check_name(name), stamps.canonical(value, name)
+
+
+def stamps_of(given: dict[str, Any]) -> dict[str, list[str]]:
+    """The stamps that were asked for: all values of each name. Exit code 2 for more than a message may carry."""
+    try:
+        return stamps.united(*({name: [value]} for name, value in given["stamp"]))
+    except ValueError as error:
+        refuse(str(error))
+
+
 def selected(given: dict[str, Any]) -> Filter:
     """The filter that was asked for. Exit code 2 for a state, an actor or a queue that nobody knows."""
     try:
@@ -35,10 +54,15 @@ def selected(given: dict[str, Any]) -> Filter:
         )
     except ValueError as error:
         refuse(str(error))
-    broker = get_broker()
-    _check("actor", wanted.actor_name, sorted(broker.actors), Filter(actor_name=wanted.actor_name))
-    _check("queue", wanted.queue_name, sorted(broker.queues), Filter(queue_name=wanted.queue_name))
+    check_names(wanted.actor_name, wanted.queue_name)
     return wanted
+
+
+def check_names(actor_name: str, queue_name: str) -> None:
+    """Exit code 2 for an actor or a queue that nobody knows; an empty name says nothing."""
+    broker = get_broker()
+    _check("actor", actor_name, sorted(broker.actors), Filter(actor_name=actor_name))
+    _check("queue", queue_name, sorted(broker.queues), Filter(queue_name=queue_name))
 
 
 def _check(kind: str, name: str, known: Sequence[str], of_that_name: Filter) -> None:

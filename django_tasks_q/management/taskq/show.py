@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django_tasks_q import DecodeError, Message, get_broker
-from django_tasks_q.models import Attempt, MessageRecord
+from django_tasks_q.models import Attempt, MessageRecord, Stamp
 from django_tasks_q.operations.filters import Filter
 from django_tasks_q.operations.filters import records as records_of_messages
 from django_tasks_q.operations.progress import PROGRESS_FIELDS, as_json, progress_of
@@ -97,7 +97,17 @@ def _recorded(record: MessageRecord | None) -> dict[str, Any] | None:
         return None
     # By hand, because the manager of a relation would ask the default database.
     attempts = Attempt.objects.using(record._state.db).filter(message=record.pk).order_by("id")
-    return records.as_dict(record) | {"attempts": [records.as_dict(attempt) for attempt in attempts]}
+    return records.as_dict(record) | {
+        "stamps": _stamps(record),
+        "attempts": [records.as_dict(attempt) for attempt in attempts],
+    }
+
+
+def _stamps(record: MessageRecord) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for stamp in Stamp.objects.using(record._state.db).filter(message=record.pk).order_by("id"):
+        found.setdefault(stamp.name, []).append(stamp.value)
+    return found
 
 
 def _held(id: str) -> dict[str, Any] | None:
@@ -113,7 +123,9 @@ def _held(id: str) -> dict[str, Any] | None:
 
 
 def _print(found: dict[str, Any], out: Output) -> None:
-    told = {name: value for name, value in found.items() if name != "attempts" and value not in (None, "", b"")}
+    stamps = [f"{name}={value}" for name, values in found.get("stamps", {}).items() for value in values]
+    told = {**found, "stamps": ", ".join(stamps)}
+    told = {name: value for name, value in told.items() if name != "attempts" and value not in (None, "", b"")}
     width = max(map(len, told))
     for name, value in told.items():
         out.line(f"{name:<{width}}  {value}")

@@ -49,6 +49,11 @@ def _show(figures: Figures, out: Output, *, on_one_line: bool = False) -> None:
     out.line()
     lag = f", records {duration(figures.mirror_lag_ms)} behind" if figures.mirror_lag_ms >= 1_000 else ""
     out.line(f"workers: {figures.workers}, messages that wait for their broker: {figures.outbox}{lag}")
+    # Of queues the table says it too, where there is room for it.
+    paused = [queue.queue_name for queue in figures.queues if queue.paused]
+    for kind, names in (("queues", paused), ("actors", figures.paused_actors)):
+        if names:
+            out.line(f"paused {kind}: {', '.join(names)}")
 
 
 def _row(queue: QueueStats) -> list[Any]:
