@@ -24,7 +24,8 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.Progress
         django_tasks_q.stamping
         django_tasks_q.revoke django_tasks_q.revoke_by_stamped_headers django_tasks_q.lift django_tasks_q.pause_queue
-        django_tasks_q.resume_queue django_tasks_q.brokers.stub.StubBroker
+        django_tasks_q.resume_queue django_tasks_q.pause_actor django_tasks_q.resume_actor django_tasks_q.Revocation
+        django_tasks_q.MessageRevoked django_tasks_q.brokers.stub.StubBroker
         django_tasks_q.brokers.database.DatabaseBroker django_tasks_q.brokers.redis.RedisBroker
         django_tasks_q.brokers.rabbitmq.RabbitmqBroker django_tasks_q.middleware.Middleware
         django_tasks_q.middleware.MiddlewareError django_tasks_q.middleware.SkipMessage
@@ -76,7 +77,8 @@ NAMES: dict[str, list[str]] = {
         @actor(retry_when=) @actor(throws=) @actor(on_retry_exhausted=) @actor(max_age=) @actor(time_limit=)
         @actor(notify_shutdown=) @actor(on_success=) @actor(on_failure=) @actor(pipe_ignore=)
         @actor(delivery_limit=) @actor(store_results=) @actor(result_ttl=) @actor(rate_limit=)
-        @actor(rate_limit_key=) @actor(concurrency=) @actor(concurrency_key=) @actor(stamps=) @actor(unique=)
+        @actor(rate_limit_key=) @actor(concurrency=) @actor(concurrency_key=) @actor(stamps=)
+        @actor(inherit_stamps=) @actor(unique=)
         @actor(unique_key=) @actor(on_conflict=) @actor(schedule=) @actor(record=) send_with_options(args=)
         send_with_options(kwargs=) send_with_options(delay=) send_with_options(eta=)
         send_with_options(message_id=) send_with_options(priority=) send_with_options(max_retries=)
@@ -85,13 +87,14 @@ NAMES: dict[str, list[str]] = {
         send_with_options(on_success=) send_with_options(on_failure=) send_with_options(pipe_ignore=)
         send_with_options(delivery_limit=) send_with_options(store_results=) send_with_options(result_ttl=)
         send_with_options(rate_limit=) send_with_options(concurrency=) send_with_options(stamps=)
+        send_with_options(inherit_stamps=)
         send_with_options(stamped_headers=) send_with_options(unique=) send_with_options(on_conflict=)
         send_with_options(record=) Message(queue_name=) Message(actor_name=) Message(args=) Message(kwargs=)
         Message(options=) Message(message_id=) Message(message_timestamp=) send_on_commit_with_options(using=)
         send_many(on_commit=) pipeline.run(delay=) get_message_id(default=) get_retry_count(default=)
         get_max_retries(default=) get_queue_name(default=) get_current_message(default=) revoke(ids=)
         revoke(stamps=) revoke(actor=) revoke(queue=) revoke(match=) revoke(terminate=) revoke(reason=)
-        revoke(expires=) revoke(dry_run=) revoke(future=) revoke_by_stamped_headers(headers=)
+        revoke(expires=) revoke(dry_run=) revoke(future=) revoke(by=) revoke_by_stamped_headers(headers=)
         revoke_by_stamped_headers(terminate=) ConcurrentRateLimiter(backend=) ConcurrentRateLimiter(key=)
         ConcurrentRateLimiter(limit=) ConcurrentRateLimiter(ttl=) @actor(unique="until_started")
         @actor(unique="until_done") @actor(unique=ttl) @actor(on_conflict="drop") @actor(on_conflict="raise")
@@ -106,7 +109,8 @@ NAMES: dict[str, list[str]] = {
         group.run() group.add_completion_callback() group.get_results()
         group.wait() pipeline.stamp() group.stamp() get_message_id() get_retry_count() get_max_retries()
         get_queue_name() get_current_message() stamping() revoke() revoke_by_stamped_headers() lift() pause_queue()
-        resume_queue() set_progress() get_rate_limiter_backend() get_result_backend() ConcurrentRateLimiter.acquire()
+        resume_queue() pause_actor() resume_actor() set_progress() get_rate_limiter_backend() get_result_backend()
+        ConcurrentRateLimiter.acquire()
         Message.fetch() Message.record() Message.get_progress() Message.aget_progress()
     """.split(),
     "helper": [
@@ -156,6 +160,7 @@ NAMES: dict[str, list[str]] = {
         "taskq stats --json: workers",
         "taskq stats --json: outbox",
         "taskq stats --json: mirror_lag_ms",
+        "taskq stats --json: paused_actors",
         "admin: records to look at, found by id and correlation id",
         "admin: dashboard",
         "admin: messages",
@@ -239,6 +244,7 @@ NAMES: dict[str, list[str]] = {
         "taskq pause",
         "taskq resume",
         "taskq purge",
+        "taskq revocations",
         "taskq schedules",
     ],
     "flag": [

@@ -57,10 +57,18 @@ from django_tasks_q import (
     get_current_message,
     get_message_id,
     group,
+    lift,
+    pause_actor,
+    pause_queue,
     pipeline,
+    resume_actor,
+    resume_queue,
+    revoke,
+    revoke_by_stamped_headers,
     send_many,
     set_broker,
     set_progress,
+    stamping,
     testing,
 )
 from django_tasks_q.brokers.database import DatabaseBroker
@@ -78,7 +86,7 @@ from django_tasks_q.management.taskq.subcommand import NOTHING, USAGE, Subcomman
 from django_tasks_q.message import MAX_ID_LENGTH
 from django_tasks_q.middleware import GroupCallbacks, default_middleware
 from django_tasks_q.middleware.database_connections import tidy
-from django_tasks_q.models import Attempt, MessageRecord
+from django_tasks_q.models import Attempt, MessageRecord, Stamp
 from django_tasks_q.operations.filters import Filter
 from django_tasks_q.operations.stats import QueueStats, Stats
 from django_tasks_q.rate_limits import ConcurrentRateLimiter, get_rate_limiter_backend
@@ -272,6 +280,8 @@ VALUES: dict[str, Any] = {
     "pipe_ignore": True,
     "delivery_limit": 5,
     "record": False,
+    "stamps": {"batch_id": ["7"]},
+    "inherit_stamps": False,
     "store_results": True,
     "result_ttl": 60_000,
     "args": (1,),
@@ -291,6 +301,8 @@ OWNERS: dict[str, Callable[..., Any]] = {
     "send_many": send_many,
     "ConcurrentRateLimiter": ConcurrentRateLimiter,
     "send_on_commit_with_options": Actor.send_on_commit_with_options,
+    "revoke": revoke,
+    "revoke_by_stamped_headers": revoke_by_stamped_headers,
     **{name: getattr(context, name) for name in vars(context) if name.startswith("get_")},
 }
 
@@ -316,6 +328,9 @@ def test_an_option_that_is_done_is_taken(option: str, stub: StubBroker) -> None:
         value = stub if name == "broker" else VALUES[name]
         declared = declare(stub, **{name: value})
         assert (declared.options[name] if name in declared.options else getattr(declared, name)) == value
+    elif option == "send_with_options(stamped_headers=)":
+        sent = declare(stub).send_with_options(stamped_headers=["batch_id"], batch_id=7)
+        assert sent.stamps == VALUES["stamps"]
     elif owner == "send_with_options":
         sent = declare(stub).send_with_options(**{name: VALUES[name]})
         (stored,) = stub.peek("default", "delayed" if name in ("delay", "eta") else "ready")
@@ -519,7 +534,7 @@ def test_the_flags_of_taskq_that_are_done_are_there_and_no_others() -> None:
 
 def test_every_subcommand_of_taskq_takes_json() -> None:
     parser = taskq.Command().create_parser("manage.py", "taskq")
-    needed = {"show": ["id"], "send": ["actor"], "purge-records": ["--before", "7d"]}
+    needed = {"lift": ["1"], "show": ["id"], "send": ["actor"], "purge-records": ["--before", "7d"]}
     for name in TASKQ_FLAGS:
         assert parser.parse_args([name, *needed.get(name, []), "--json"]).json
 
@@ -793,6 +808,40 @@ def what_belongs_together_ends_together(stub: StubBroker, monkeypatch: pytest.Mo
     assert callback.get_result() == 42
 
 
+@example("call", "stamping()", "pipeline.stamp()", "group.stamp()")
+def stamps_are_put_on_in_a_block_or_on_compositions(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_broker(stub)
+    work = declare(stub)
+    with stamping(batch_id=7):
+        work.send()
+    pipeline([work.message()]).stamp(batch_id=7).run()
+    group([work.message()]).stamp(batch_id=7).run()
+    waiting = [Message.decode(delivery.payload) for delivery in stub.peek("default")]
+    assert [message.stamps for message in waiting] == [VALUES["stamps"]] * 3
+
+
+@example("call", "revoke()", "revoke_by_stamped_headers()", "lift()")
+@example("helper", *(f"revocation.{name}" for name in ("id", "counts", "lifted_at", "unreached")))
+def what_is_called_off_never_runs(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_broker(stub)
+    work = declare(stub)
+    first = work.send()
+    work.send_with_options(stamps={"batch_id": 7})
+    revocation = revoke(ids=[first.message_id])
+    assert (revocation.counts, revocation.unreached, revocation.lifted_at) == ({"enqueued": 1}, [], None)
+    assert revoke_by_stamped_headers({"batch_id": 7}).counts == {"enqueued": 1}
+    assert stub.peek("default") == []
+    assert lift(revocation) and revocation.lifted_at is not None and revocation.id is not None
+
+
+@example("call", "pause_queue()", "resume_queue()", "pause_actor()", "resume_actor()")
+def what_is_paused_waits(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_broker(stub)
+    declare(stub)
+    assert pause_queue("default") and not pause_queue("default") and resume_queue("default")
+    assert pause_actor("work") and not pause_actor("work") and resume_actor("work")
+
+
 @example("helper", "the default middleware of a bare StubBroker")
 def a_bare_stub_has_the_default_stack(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [type(item) for item in stub.middleware] == default_middleware
@@ -1001,7 +1050,8 @@ def taskq_ends_with_one_of_three(stub: StubBroker, monkeypatch: pytest.MonkeyPat
 
 
 STATS = (
-    "queues queue_name ready in_flight delayed dead oldest_ms paused consumers per_minute workers outbox mirror_lag_ms"
+    "queues queue_name ready in_flight delayed dead oldest_ms paused consumers per_minute workers outbox mirror_lag_ms "
+    "paused_actors"
 )
 
 
@@ -1261,6 +1311,8 @@ def test_a_state_is_done_when_messages_come_into_it(stub: StubBroker) -> None:
     release.set()
     stub.join("default", timeout=10_000, fail_fast=False)
     worker.stop(1_000)
+    set_broker(stub)
+    revoke(ids=[wait.send().message_id])
     wait.send()
     stub.flush_all()
 
@@ -1344,9 +1396,9 @@ def test_a_field_that_is_not_done_is_not_there(name: str) -> None:
 def test_every_field_of_the_records_is_done() -> None:
     fields = {
         f"{model.__name__}.{item.name}"
-        for model in (MessageRecord, Attempt)
+        for model in (MessageRecord, Attempt, Stamp)
         for item in model._meta.get_fields()
         if item.concrete and not item.auto_created
     }
 
-    assert fields == {name for name in done("model field") if name.split(".")[0] in ("MessageRecord", "Attempt")}
+    assert fields == {name for name in done("model field") if name.split(".")[0] in ("MessageRecord", "Attempt", "Stamp")}
