@@ -29,10 +29,10 @@ _MOST = 50_000
 """Messages that one look of a sweep finds."""
 
 _STATES = {
-    "ready": State.ENQUEUED,
-    "delayed": State.DELAYED,
-    "in_flight": State.RUNNING,
-    "dead": State.DEAD,
+    "ready": State.ENQUEUED.value,
+    "delayed": State.DELAYED.value,
+    "in_flight": State.RUNNING.value,
+    "dead": State.DEAD.value,
 }
 
 _VERSIONS = ControlVersion._meta.db_table

@@ -18,7 +18,12 @@ from ...states import State
 if TYPE_CHECKING:
     from .broker import StubBroker
 
-_STATES = {"ready": State.ENQUEUED, "suspect": State.ENQUEUED, "in_flight": State.RUNNING, "delayed": State.DELAYED}
+_STATES = {
+    "ready": State.ENQUEUED.value,
+    "suspect": State.ENQUEUED.value,
+    "in_flight": State.RUNNING.value,
+    "delayed": State.DELAYED.value,
+}
 
 
 class StubControlStore(ControlStore):
@@ -107,5 +112,5 @@ class StubControlStore(ControlStore):
 
 def _state(held: Held) -> str:
     if held.state == "delayed" and held.delivery.retries:
-        return State.RETRYING
+        return State.RETRYING.value
     return _STATES.get(held.state, "")
