@@ -102,6 +102,20 @@ def test_messages_lists_the_newest_that_fit(broker: DatabaseBroker, taskq: Taskq
     assert [record["actor_name"] for record in limited] == ["mail"]
 
 
+def test_messages_and_repairs_are_found_by_a_stamp(broker: DatabaseBroker, taskq: Taskq) -> None:
+    batch = bury(broker, [order(broker, 1, stamps={"batch": "a=b"}), order(broker, 2, stamps={"batch": ["a=b", "c"]})])
+    bury(broker, [order(broker, 3, stamps={"batch": "c"})])
+
+    listed = taskq("messages", "--stamp", "batch=a=b")
+    requeued = taskq("requeue", "--stamp", "batch=a=b", "--actor", "charge")
+
+    assert {line.split()[0] for line in listed.out.splitlines()[1:]} == set(batch)
+    assert listed.err == ""
+    assert requeued == (0, "2 requeued\n", "")
+    assert taskq("messages", "--stamp", "batch=nobody").code == 1
+    assert records().filter(state="dead").count() == 1
+
+
 def test_messages_have_the_public_field_names_in_json(broker: DatabaseBroker, taskq: Taskq) -> None:
     broker.enqueue(order(broker, 7, message_id="order-7"))
 
@@ -405,6 +419,8 @@ def test_discard_throws_away_what_waits_too(broker: DatabaseBroker, taskq: Taskq
         (["--actor", "charge", "--all"], "one of the three"),
         (["--state", "succeeded"], "requeue is for what is dead, unknown; not 'succeeded'"),
         (["--state", "ded"], "Did you mean 'dead'?"),
+        (["--stamp", "batch"], "stamp: name=value is wanted"),
+        (["--stamp", "batch="], "stamp: stamps['batch']: a value has 1 to 255"),
         (["--actor", "chrage"], "Did you mean 'charge'?"),
         (["--queue", "nowhere"], "Known are: mails, shop."),
         (["--all", "--limit", "0"], "a whole number from 1 on"),

@@ -24,8 +24,8 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.Progress
         django_tasks_q.stamping
         django_tasks_q.revoke django_tasks_q.revoke_by_stamped_headers django_tasks_q.lift django_tasks_q.pause_queue
-        django_tasks_q.resume_queue django_tasks_q.pause_actor django_tasks_q.resume_actor django_tasks_q.Revocation
-        django_tasks_q.MessageRevoked django_tasks_q.brokers.stub.StubBroker
+        django_tasks_q.resume_queue django_tasks_q.pause_actor django_tasks_q.resume_actor
+        django_tasks_q.Revocation django_tasks_q.MessageRevoked django_tasks_q.brokers.stub.StubBroker
         django_tasks_q.brokers.database.DatabaseBroker django_tasks_q.brokers.redis.RedisBroker
         django_tasks_q.brokers.rabbitmq.RabbitmqBroker django_tasks_q.middleware.Middleware
         django_tasks_q.middleware.MiddlewareError django_tasks_q.middleware.SkipMessage

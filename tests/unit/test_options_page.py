@@ -48,7 +48,13 @@ LIMITERS = [ConcurrentRateLimiter, BucketRateLimiter, WindowRateLimiter, Barrier
 
 BROKERS: list[type[Broker]] = [DatabaseBroker, StubBroker, RedisBroker, RabbitmqBroker]
 
-SAMPLES: dict[str, Any] = {"record": True, "delivery_limit": 4, "store_results": True}
+SAMPLES: dict[str, Any] = {
+    "record": True,
+    "delivery_limit": 4,
+    "store_results": True,
+    "stamps": {"import_id": 7},
+    "inherit_stamps": False,
+}
 """Values of options that cannot be None."""
 
 
@@ -85,6 +91,7 @@ def test_each_option_of_an_actor_has_a_row_with_its_default() -> None:
     stack = make_middleware()
     defaults = {name: getattr(item, name, None) for item in stack for name in item.actor_options}
     defaults = {**defaults, "pipe_ignore": False, "throws": (), "on_commit": False}
+    defaults |= {"stamps": None, "inherit_stamps": True}
     wanted = {name: shown(default) for name, default in defaults.items() if name not in OF_THE_ENGINE}
     wanted |= {"delivery_limit": "`DELIVERY_LIMIT`", "record": '`RECORDS["ENABLED"]`'}
 
@@ -121,12 +128,13 @@ def test_each_argument_of_a_message_has_a_row() -> None:
     wanted = {name: default for name, default in taken.items() if name not in ("self", "options")}
     rows = {row[0].strip("`"): row[1] for row in table("Messages only")}
     given = {"priority": 3, "broker_priority": 3, "message_id": "mine"}
+    celerys = {"stamped_headers": ["import_id"], "import_id": 7}
 
-    message = actor(lambda: None, actor_name="work", broker=StubBroker()).message_with_options(**given)
+    message = actor(lambda: None, actor_name="work", broker=StubBroker()).message_with_options(**given, **celerys)
 
-    assert set(message.options) == set(given)
+    assert set(message.options) == {*given, "stamps"}
     assert {name: rows.pop(name) for name in wanted} == wanted
-    assert set(rows) == set(given)
+    assert set(rows) == {*given, "stamped_headers"}
 
 
 def test_each_argument_of_a_middleware_has_a_row() -> None:

@@ -20,19 +20,13 @@ def add_filters(add: Callable[..., Any], *, limit: int | None = None) -> None:
     add("--queue", metavar="NAME", default="", help="messages of this queue")
     add("--state", metavar="STATE", default="", help="messages in this state (enqueued, running, dead, …)")
     add("--reason", metavar="REASON", default="", help="dead letters that died of this (retries_exhausted, …)")
+    add("--stamp", metavar="NAME=VALUE", default="", help="messages that carry this stamp")
     default = "" if limit is None else f" (default {limit})"
     add("--limit", type=typed(positive), metavar="N", default=limit, help=f"at most so many{default}")
 
 
 def add_stamps(add: Callable[..., Any], help: str) -> None:
-    add("--stamp", type=typed(_stamp), action="append", default=[], metavar="NAME=VALUE", help=help)
-
-
-def _stamp(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"a stamp is NAME=VALUE, not {text!r:.80}")
-    return stamps.check_name(name), stamps.canonical(value, name)
+    add("--stamp", type=typed(stamps.pair), action="append", default=[], metavar="NAME=VALUE", help=help)
 
 
 def stamps_of(given: dict[str, Any]) -> dict[str, list[str]]:
@@ -51,6 +45,7 @@ def selected(given: dict[str, Any]) -> Filter:
             actor_name=given["actor"],
             queue_name=given["queue"],
             dead_reason=given["reason"],
+            stamp=given["stamp"],
         )
     except ValueError as error:
         refuse(str(error))
@@ -79,5 +74,5 @@ def _some(known: Sequence[str]) -> str:
 
 def note_window(wanted: Filter, out: Output) -> None:
     """Say how far back was looked."""
-    if wanted.is_windowed:
+    if wanted.is_windowed and not wanted.stamp:  # nearly always found whole, by its own index
         out.note(f"Looked through the newest {WINDOW} records that fit the other conditions.")
