@@ -1,4 +1,5 @@
-"""The pages for people who come from elsewhere: their examples are run as they stand, with what they say they print."""
+"""Pages whose examples are run as they stand, with what they say they print: those for people who come from elsewhere,
+and some more."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.testing import drain, on_commit
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = sorted(DOCS.glob("coming_from_*.md"))
+COMING = sorted(DOCS.glob("coming_from_*.md"))
+PAGES = [*COMING, DOCS / "stamps.md", DOCS / "control.md"]
 IN_MEMORY = {"BROKER_URL": "stub://", "RESULTS_URL": "stub://", "RATE_LIMITS_URL": "stub://"}
 
 _FENCE = re.compile(r"^( *)```(python|text)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
