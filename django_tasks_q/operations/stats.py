@@ -50,14 +50,12 @@ class QueueStats(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """All queues by name, live workers, messages that wait for their broker, how far records lag behind, and which
-    actors are paused."""
+    """All queues by name, live workers, messages that wait for their broker, and how far records lag behind."""
 
     queues: list[QueueStats]
     workers: int
     outbox: int
     mirror_lag_ms: int
-    paused_actors: list[str] = []
 
     def as_dict(self) -> dict[str, Any]:
         """As ``taskq stats --json`` prints it."""
@@ -68,8 +66,7 @@ def stats(patience: float | None = None) -> Stats:
     """How everything stands. See :func:`queues_and_workers`, also for what it raises."""
     broker = get_broker()
     queues, workers = queues_and_workers(patience)
-    lag = ask(broker, lambda: mirror_lag_ms(broker), patience)
-    return Stats(queues, workers, _outbox(), lag, _paused_actors(records_database.alias(broker)))
+    return Stats(queues, workers, _outbox(), ask(broker, lambda: mirror_lag_ms(broker), patience))
 
 
 def queues_and_workers(patience: float | None = None) -> tuple[list[QueueStats], int]:
@@ -90,6 +87,13 @@ def queues_and_workers(patience: float | None = None) -> tuple[list[QueueStats],
     workers = _workers_since(database, clock.as_datetime(now) - FRESH)
     finished = _finished(database, now, [count.oldest_ms for count in counts])
     return [_queue(count, states.get(count.queue_name), workers, finished) for count in counts], len(workers)
+
+
+def paused_actors() -> list[str]:
+    """The names of the actors that somebody paused."""
+    alias = records_database.alias(get_broker())
+    paused = ActorState.objects.using(alias).exclude(paused_at=None).order_by("actor_name")
+    return list(paused.values_list("actor_name", flat=True))
 
 
 def live_workers() -> list[WorkerProcess]:
@@ -173,11 +177,6 @@ def _outbox() -> int:
         except BrokerError:
             continue  # no table there: nothing of ours can wait in it
     return total
-
-
-def _paused_actors(alias: str) -> list[str]:
-    paused = ActorState.objects.using(alias).exclude(paused_at=None).order_by("actor_name")
-    return list(paused.values_list("actor_name", flat=True))
 
 
 _ABSENCE = 30.0

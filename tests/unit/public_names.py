@@ -160,7 +160,6 @@ NAMES: dict[str, list[str]] = {
         "taskq stats --json: workers",
         "taskq stats --json: outbox",
         "taskq stats --json: mirror_lag_ms",
-        "taskq stats --json: paused_actors",
         "admin: records to look at, found by id and correlation id",
         "admin: dashboard",
         "admin: messages",

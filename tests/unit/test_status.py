@@ -1050,8 +1050,7 @@ def taskq_ends_with_one_of_three(stub: StubBroker, monkeypatch: pytest.MonkeyPat
 
 
 STATS = (
-    "queues queue_name ready in_flight delayed dead oldest_ms paused consumers per_minute workers outbox mirror_lag_ms "
-    "paused_actors"
+    "queues queue_name ready in_flight delayed dead oldest_ms paused consumers per_minute workers outbox mirror_lag_ms"
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_tasks_q.operations.queue_counts import CAP
-from django_tasks_q.operations.stats import QueueStats, stats
+from django_tasks_q.operations.stats import QueueStats, paused_actors, stats
 from django_tasks_q.operations.stats import Stats as Figures
 
 from .output import Output, duration
@@ -51,7 +51,7 @@ def _show(figures: Figures, out: Output, *, on_one_line: bool = False) -> None:
     out.line(f"workers: {figures.workers}, messages that wait for their broker: {figures.outbox}{lag}")
     # Of queues the table says it too, where there is room for it.
     paused = [queue.queue_name for queue in figures.queues if queue.paused]
-    for kind, names in (("queues", paused), ("actors", figures.paused_actors)):
+    for kind, names in (("queues", paused), ("actors", paused_actors())):
         if names:
             out.line(f"paused {kind}: {', '.join(names)}")
 
