@@ -21,6 +21,8 @@ TABLES = (
     "django_tasks_q_ratelimitarrival",
     "django_tasks_q_ratelimitgathering",
     "django_tasks_q_ratelimitmutex",
+    "django_tasks_q_scheduleentry",
+    "django_tasks_q_schedulerun",
     "django_tasks_q_servicelease",
     "django_tasks_q_waitingmessage",
     "django_tasks_q_workerprocess",
