@@ -60,7 +60,7 @@ RECORDS: dict[str, Any] = {
 }
 """What ``RECORDS`` may say. ``DATABASE`` None: the database broker's alias, else "default"."""
 
-SCHEDULE: dict[str, Any] = {
+SCHEDULES: dict[str, Any] = {
     "actor": None,
     "schedule": None,
     "args": (),
@@ -183,7 +183,7 @@ def schedules() -> dict[str, dict[str, Any]]:
 
     A time zone that is not given is Django's.
     """
-    own = {**SCHEDULE, "time_zone": time_zone()}
+    own = {**SCHEDULES, "time_zone": time_zone()}
     return {name: {**own, **entry} for name, entry in get("SCHEDULES").items()}
 
 
@@ -233,7 +233,7 @@ def _schedule_problems(name: Any, entry: Any) -> Iterator[str]:
     elif not isinstance(entry, Mapping):
         yield f"{where} is a dict with 'actor' and 'schedule', not a {type(entry).__name__}."
     else:
-        wrong = list(_problems(entry, SCHEDULE, _SCHEDULE_RULES, f"{where} has no key {{!r}}.", f"{where}[{{!r}}]"))
+        wrong = list(_problems(entry, SCHEDULES, _SCHEDULE_RULES, f"{where} has no key {{!r}}.", f"{where}[{{!r}}]"))
         wrong += [
             f"{where} has no {key!r}, which each needs." for key in ("actor", "schedule") if entry.get(key) is None
         ]

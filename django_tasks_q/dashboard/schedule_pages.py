@@ -70,6 +70,7 @@ class ScheduleAdmin(Base):
             "catch_up": entry.get_catch_up_display(),
             "enabled": entry.enabled,
             "state": "alive" if entry.enabled else "stale",
+            "state_text": _("enabled") if entry.enabled else _("disabled"),
             "next": presentation.moment(entry.next_at) if entry.next_at else "–",
             "last": presentation.moment(entry.last_at) if entry.last_at else "–",
             "message_url": rows.message_address(self.address)(message_id) if message_id else "",
