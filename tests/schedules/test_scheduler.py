@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from django_tasks_q import Message, clock
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.keeper import scheduler as scheduler_module
 from django_tasks_q.keeper.scheduler import Scheduler
-from django_tasks_q.keeper.services import make_services
+from django_tasks_q.keeper.service import Service
+from django_tasks_q.keeper.services import ServiceThreads, make_services
 from django_tasks_q.models import ServiceLease, WaitingMessage
 from django_tasks_q.schedules import ScheduleRows, declared, run_now
 from django_tasks_q.schedules.rows import FORGOTTEN_AFTER, KEPT
 from django_tasks_q.waiting import DatabaseOutbox
 from tests.schedules.conftest import DAY, HOUR, MINUTE, NOON, Place
+from tests.support.waiting import until, within
 
 VENDORS = pytest.mark.parametrize("kind", ["default", "postgresql", "mariadb"], indirect=True)
 ELSEWHERE = pytest.mark.parametrize("kind", ["redis", "rabbitmq"], indirect=True)
@@ -119,6 +122,33 @@ def test_one_of_several_rules_is_enough(place: Place) -> None:
         run_at(place, scheduler, NOON + hours * HOUR)
 
     assert place.slots() == [NOON + HOUR, NOON + 4 * HOUR]
+
+
+class Slow(Service):
+    """Another service, whose rounds take as long as they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = Event()
+
+    def work(self) -> None:
+        self.may_end.wait(30)
+
+
+def test_every_second_is_on_time_whatever_the_other_services_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "ScheduleRows", ScheduleRows)
+    place.actor(schedule="* * * * * *")
+    slow = Slow()
+    threads = ServiceThreads([place.make(), slow])
+    threads.start()
+    try:
+        until(lambda: place.runs.count() >= 3)
+    finally:
+        slow.may_end.set()
+        threads.stop()
+
+    late = [(run.created_at - run.slot).total_seconds() for run in place.runs]
+    assert all(0 <= seconds < within(0.5) for seconds in late), late
 
 
 # Missed slots
