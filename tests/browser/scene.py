@@ -85,8 +85,8 @@ def _others(place: Place) -> None:
     """A worker that was lost, schedules, and a message that nobody relays."""
     alias, now = place.store.alias, timezone.now()
     schedules = ScheduleEntry.objects.using(alias)
-    zone = {"time_zone": "Europe/Berlin", "declared_at": now}
-    schedules.create(name="nightly", actor_name="noop", spec="30 2 * * *", next_at=now, last_at=now, **zone)
+    zone, later = {"time_zone": "Europe/Berlin", "declared_at": now}, now + timedelta(hours=3)
+    schedules.create(name="nightly", actor_name="noop", spec="30 2 * * *", next_at=later, last_at=now, **zone)
     schedules.create(name=LONG[:200], actor_name="sleep", spec="*/5 * * * *; every 1:00:00", enabled=False, **zone)
     WorkerProcess.objects.using(alias).create(
         worker_id="web-7.example.internal-4711-0199c6b2f0",
