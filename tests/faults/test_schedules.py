@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fixtures import BOTH
+from tests.support.fixtures import ALL
 from tests.support.ledger import Faults, Ledger
 from tests.support.project import Project
 from tests.support.runworkers import Tree, Trees
@@ -55,7 +55,7 @@ def start(trees: Trees, tmp_path: Path) -> Callable[[], Tree]:
     return start
 
 
-@BOTH
+@ALL
 def test_four_supervisors_of_whom_two_are_killed_run_each_second_once(
     store: Store, ledger: Ledger, start: Callable[[], Tree]
 ) -> None:
@@ -110,4 +110,5 @@ def slots(store: Store) -> dict[datetime, str]:
 
 
 def _aware(slot: datetime | str) -> datetime:
-    return slot if isinstance(slot, datetime) else datetime.fromisoformat(slot).replace(tzinfo=UTC)
+    moment = slot if isinstance(slot, datetime) else datetime.fromisoformat(slot)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

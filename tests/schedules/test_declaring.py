@@ -137,6 +137,13 @@ def test_settings_that_cannot_be_meant_are_found_by_a_check_and_raised(entries: 
             configured()
 
 
+def test_a_schedule_of_all_actors_cannot_be_meant() -> None:
+    with override_settings(DJANGO_TASKS_Q={"ACTOR_DEFAULTS": {"schedule": "* * * * *"}}):
+        [found] = checks.check_settings(None)
+
+    assert found.id == "django_tasks_q.E012" and "ACTOR_DEFAULTS: a schedule is one actor's." in found.msg
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
