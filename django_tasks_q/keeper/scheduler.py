@@ -110,7 +110,7 @@ class Scheduler(Service):
                 slot = self._run(entry, slot, now)
         except BrokerError:
             raise
-        except Exception:  # what hooks say to a message may be anything, and the other entries must not wait for it
+        except Exception:  # whatever its message is refused for, the other entries must not wait for it
             logger.exception("Schedule %r cannot be run; it is tried again in %g seconds.", entry.name, _REST)
             self._rests[entry.name] = clock.monotonic() + _REST
             return None

@@ -65,13 +65,13 @@ class ScheduleRows:
     def advance(self, name: str, expected: int, following: int, ran: int | None) -> bool:
         """Move on from the slot that was next, to another one; ``ran``: the slot that runs now, if one does.
 
-        False, and nothing is moved, when it was another one by now, or the entry was disabled.
+        False, and nothing is moved, when it was another one by now, or none, because the entry was disabled.
         """
         mark = dialect(self._database).mark
         last, run = ("", ()) if ran is None else (f", last_at = {mark}", (self._at(ran),))
         return bool(
             self._database.count(
-                f"UPDATE {_ENTRIES} SET next_at = {mark}{last} WHERE name = {mark} AND enabled AND next_at = {mark}",
+                f"UPDATE {_ENTRIES} SET next_at = {mark}{last} WHERE name = {mark} AND next_at = {mark}",
                 (self._at(following), *run, name, self._at(expected)),
             )
         )

@@ -326,6 +326,25 @@ def test_who_looked_before_somebody_else_ran_the_slot_runs_nothing(
     assert place.sent() == place.sent_for()
 
 
+@VENDORS
+def test_who_looked_before_somebody_else_passed_the_slot_over_does_not_run_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.actor(schedule=timedelta(hours=1))
+    first = begin(place)
+    stale = ScheduleRows(place.database).standing()
+    run_at(place, first, NOON + HOUR + 2 * MINUTE)  # too late, so it is missed
+    following = place.entries.get().next_at
+
+    second = place.make("two")
+    monkeypatch.setattr(second._lease, "hold", lambda: True)
+    monkeypatch.setattr(second._rows, "standing", lambda: stale._replace(now=NOON + HOUR))
+    second.work()
+
+    assert place.sent() == [] and place.slots() == []
+    assert place.entries.get().next_at == following
+
+
 def test_only_the_leader_runs_anything_and_when_it_lets_go_the_next_one_does(place: Place) -> None:
     place.actor(schedule=EVERY_MINUTE)
     first, second = begin(place, "one"), begin(place, "two")
