@@ -6,6 +6,7 @@ from .health import Health
 from .messages import Messages
 from .purge_records import PurgeRecords
 from .repair import Discard, Requeue
+from .schedules import Schedules
 from .send import Send
 from .show import Show
 from .stats import Stats
@@ -20,6 +21,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Requeue(),
     Discard(),
     Workers(),
+    Schedules(),
     Health(),
     PurgeRecords(),
 )
