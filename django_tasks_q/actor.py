@@ -51,6 +51,8 @@ class Actor(Generic[P, R]):
         self.take_defaults()
         self.app_label = _app_label(fn)
         self.signature = Signature(fn)
+        if self.options.get("schedule") is not None:
+            self.signature.check((), {})  # with which each slot calls it
         self.logger = get_logger(fn.__module__ or "_", actor_name)
         self.__doc__ = fn.__doc__
         self.__name__ = getattr(fn, "__name__", actor_name)
@@ -271,7 +273,8 @@ def actor(
         options: whatever the broker's middleware reads.
 
     Raises:
-        ValueError: an unknown option, a bad name, queue or priority, or a name that another function has.
+        ValueError: an unknown option, a bad name, queue, priority or schedule, or a name that another function has.
+        TypeError: it has a schedule, and its function cannot be called without arguments.
     """
 
     def decorate(fn: Callable[..., Any]) -> Any:

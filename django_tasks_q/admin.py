@@ -9,6 +9,7 @@ from .dashboard.infrastructure_pages import QueueAdmin, WaitingAdmin, WorkerAdmi
 from .dashboard.message_pages import MessageAdmin
 from .dashboard.mutex_pages import MutexAdmin
 from .dashboard.overview_page import OverviewAdmin
+from .dashboard.schedule_pages import ScheduleAdmin
 from .dashboard.state_pages import DeadLetterAdmin, DelayedAdmin, RunningAdmin
 from .models import (
     BulkOperation,
@@ -19,6 +20,7 @@ from .models import (
     QueueState,
     RateLimitMutex,
     RunningMessage,
+    ScheduleEntry,
     WaitingMessage,
     WorkerProcess,
 )
@@ -33,6 +35,7 @@ def register(site: admin.AdminSite) -> None:
     site.register(RunningMessage, RunningAdmin)
     site.register(QueueState, QueueAdmin)
     site.register(WorkerProcess, WorkerAdmin)
+    site.register(ScheduleEntry, ScheduleAdmin)
     site.register(RateLimitMutex, MutexAdmin)
     site.register(WaitingMessage, WaitingAdmin)
     site.register(BulkOperation, BulkOperationAdmin)

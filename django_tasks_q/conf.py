@@ -11,7 +11,9 @@ from django.conf import settings as django_settings
 from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from .common import MAX_NAME_LENGTH
 from .errors import did_you_mean
+from .timetable import make_timetable
 
 DEFAULTS: dict[str, Any] = {
     "BROKER_URL": "database://default",
@@ -26,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "RESULTS_URL": None,
     "NAMESPACE": "dtq",
     "RECORDS": {},
+    "SCHEDULES": {},
     "LEASE": 30_000,
     "DELIVERY_LIMIT": 3,
     "DEAD_LETTER_TTL": 604_800_000,
@@ -56,6 +59,20 @@ RECORDS: dict[str, Any] = {
     "DEAD_TTL": 604_800_000,
 }
 """What ``RECORDS`` may say. ``DATABASE`` None: the database broker's alias, else "default"."""
+
+SCHEDULES: dict[str, Any] = {
+    "actor": None,
+    "schedule": None,
+    "args": (),
+    "kwargs": {},
+    "time_zone": None,
+    "catch_up": "skip",
+    "options": {},
+}
+"""What an entry of ``SCHEDULES`` may say; ``actor`` and ``schedule`` it must. ``time_zone`` None: Django's."""
+
+CATCH_UP = ("skip", "once", "all")
+"""What happens to slots that were missed: none runs, the latest of them, each of them."""
 
 NAME = "DJANGO_TASKS_Q"
 
@@ -108,6 +125,7 @@ _RULES: dict[str, Rule] = {
     "RESULTS_URL": _TEXT,
     "NAMESPACE": (_is_name, "is 1 to 64 letters, digits, dots, dashes or underscores"),
     "RECORDS": _DICT,
+    "SCHEDULES": _DICT,
     "LEASE": _whole(1),
     "DELIVERY_LIMIT": _whole(2),
     "DEAD_LETTER_TTL": _whole(1),
@@ -136,6 +154,16 @@ _RECORDS_RULES: dict[str, Rule] = {
     "DEAD_TTL": (_milliseconds, "is milliseconds, at least 1"),
 }
 
+_SCHEDULE_RULES: dict[str, Rule] = {
+    "actor": (lambda value: isinstance(value, str), "is the name of an actor"),
+    "schedule": (lambda value: True, ""),
+    "args": (lambda value: isinstance(value, list | tuple), "is a list of arguments"),
+    "kwargs": _DICT,
+    "time_zone": _TEXT,
+    "catch_up": (lambda value: value in CATCH_UP, 'is "skip", "once" or "all"'),
+    "options": _DICT,
+}
+
 
 def get(key: str) -> Any:
     """The value of one setting, or its default. ImproperlyConfigured when any setting cannot be meant."""
@@ -148,6 +176,20 @@ def get(key: str) -> Any:
 def records() -> dict[str, Any]:
     """What ``RECORDS`` says, every key with its value or default. ImproperlyConfigured as :func:`get`."""
     return {**RECORDS, **get("RECORDS")}
+
+
+def schedules() -> dict[str, dict[str, Any]]:
+    """What ``SCHEDULES`` says, every key of each entry with its value or default. ImproperlyConfigured as :func:`get`.
+
+    A time zone that is not given is Django's.
+    """
+    own = {**SCHEDULES, "time_zone": time_zone()}
+    return {name: {**own, **entry} for name, entry in get("SCHEDULES").items()}
+
+
+def time_zone() -> str:
+    """The name of Django's time zone."""
+    return str(django_settings.TIME_ZONE)
 
 
 _accepted: object = None
@@ -178,6 +220,31 @@ def problems() -> Iterator[str]:
     if isinstance(wanted, Mapping):
         unknown = f"{NAME}: RECORDS has no key {{!r}}."
         yield from _problems(wanted, RECORDS, _RECORDS_RULES, unknown, f"{NAME}: RECORDS[{{!r}}]")
+    entries = value.get("SCHEDULES")
+    if isinstance(entries, Mapping):
+        for name in entries:
+            yield from _schedule_problems(name, entries[name])
+
+
+def _schedule_problems(name: Any, entry: Any) -> Iterator[str]:
+    where = f"{NAME}: SCHEDULES[{name!r:.80}]"
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+        yield f"{where}: a name has 1 to {MAX_NAME_LENGTH} printable characters."
+    elif not isinstance(entry, Mapping):
+        yield f"{where} is a dict with 'actor' and 'schedule', not a {type(entry).__name__}."
+    else:
+        wrong = list(_problems(entry, SCHEDULES, _SCHEDULE_RULES, f"{where} has no key {{!r}}.", f"{where}[{{!r}}]"))
+        wrong += [
+            f"{where} has no {key!r}, which each needs." for key in ("actor", "schedule") if entry.get(key) is None
+        ]
+        yield from wrong or _timetable_problems(where, {"time_zone": "UTC", **entry})
+
+
+def _timetable_problems(where: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        make_timetable(entry["schedule"], entry["time_zone"])
+    except (ValueError, ImportError) as error:
+        yield f"{where}: {error}."
 
 
 def _problems(

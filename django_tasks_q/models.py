@@ -692,3 +692,63 @@ class BulkOperation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.done}/{self.total}"
+
+
+class ScheduleEntry(models.Model):
+    """Something that the code sends again and again, and when. The code says what; people say whether.
+
+    ``next_at`` is the next slot, null while it is disabled and until the scheduler has seen it. ``last_at`` is the last
+    slot that ran, or when somebody had it run. ``declared_at`` is when a keeper last had it in its code.
+    """
+
+    class CatchUp(models.TextChoices):
+        SKIP = "skip", _("none")
+        ONCE = "once", _("the latest")
+        ALL = "all", _("all")
+
+    name = IdField(_("name"), max_length=MAX_NAME_LENGTH, primary_key=True)
+    actor_name = NameField(_("actor"), max_length=MAX_NAME_LENGTH)
+    spec = models.TextField(_("schedule"))
+    time_zone = models.CharField(_("time zone"), max_length=100)
+    catch_up = models.CharField(_("catches up"), max_length=8, choices=CatchUp.choices, default=CatchUp.SKIP)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    next_at = models.DateTimeField(_("next run"), null=True)
+    last_at = models.DateTimeField(_("last run"), null=True)
+    declared_at = models.DateTimeField(_("declared"))
+
+    class Meta:
+        verbose_name = _("schedule")
+        verbose_name_plural = _("schedules")
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+
+class ScheduleRun(models.Model):
+    """A slot that was run, and the message that was sent for it; only the last of each entry are kept.
+
+    The row is written with the message, in one transaction, so that no slot runs twice however many schedulers there
+    are. What somebody had run by hand is a slot as well.
+    """
+
+    entry = models.ForeignKey(
+        ScheduleEntry,
+        verbose_name=_("schedule"),
+        related_name="runs",
+        on_delete=models.CASCADE,
+        db_constraint=False,  # a run must not wait for who enables its entry
+        db_index=False,  # the constraint below has one that begins with it
+    )
+    slot = models.DateTimeField(_("slot"))
+    message_id = NameField(_("message id"), max_length=MAX_ID_LENGTH)
+    created_at = models.DateTimeField(_("created"))
+
+    class Meta:
+        verbose_name = _("run of a schedule")
+        verbose_name_plural = _("runs of schedules")
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["entry", "slot"], name="dtq_schedule_once")]
+
+    def __str__(self) -> str:
+        return f"{self.entry_id} {self.slot}"

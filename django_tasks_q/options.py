@@ -16,6 +16,7 @@ from .rate_limits import parse_rate
 from .rate_limits.rate_limiter import check_limit
 from .sendable import check_delay
 from .stamps import OPTION
+from .timetable import make_timetable
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _FOR_BOTH = frozenset({"delivery_limit", "inherit_stamps", "record", "stamps"})
 """Options that the engine itself reads, for actors and messages alike."""
 
-_FOR_ACTORS = _FOR_BOTH | {"on_commit"}
+_FOR_ACTORS = _FOR_BOTH | {"on_commit", "schedule"}
 """What the engine reads of actors."""
 
 _MESSAGE_ONLY = frozenset({"priority", "broker_priority", "message_id", "pipe_target"})
@@ -38,6 +39,7 @@ def check_actor_options(broker: Broker, options: Mapping[str, Any], what: str) -
     """Raise ValueError for an option that the broker's middleware does not read or a bad number, TypeError for a
     callback that is no actor. ``what`` names who was told the options."""
     _check_numbers(options)
+    _check_schedule(options, what)
     _named_targets(options)
     _refuse_unknown(options, broker.actor_options | _FOR_ACTORS, what)
 
@@ -125,6 +127,14 @@ def _check_limits(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is printable text, or a callable that makes it of the arguments: {key!r:.80}")
 
 
+def _check_schedule(options: Mapping[str, Any], what: str) -> None:
+    if options.get("schedule") is not None:
+        try:
+            make_timetable(options["schedule"])
+        except ValueError as error:
+            raise ValueError(f"{what}'s schedule: {error}.") from error
+
+
 def _check_delivery_limit(options: Mapping[str, Any]) -> None:
     limit = options.get("delivery_limit", 3)
     if type(limit) is not int or limit < 2:
@@ -161,4 +171,8 @@ def _named_targets(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _durations(options: Mapping[str, Any]) -> dict[str, int]:
     """Durations as milliseconds, which is what middleware reads and what fits into a message."""
-    return {name: milliseconds(value) for name, value in options.items() if isinstance(value, timedelta)}
+    return {
+        name: milliseconds(value)
+        for name, value in options.items()
+        if isinstance(value, timedelta) and name not in _ACTOR_ONLY
+    }

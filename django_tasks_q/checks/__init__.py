@@ -6,6 +6,7 @@ from django.core.checks import Tags, register
 
 from .actors import check_actors
 from .databases import check_databases, check_engines
+from .schedules import check_schedules
 from .servers import check_server
 from .settings import check_settings, check_values
 from .workers import check_broker_is_shared, check_workers
@@ -15,6 +16,7 @@ __all__ = [
     "check_broker_is_shared",
     "check_databases",
     "check_engines",
+    "check_schedules",
     "check_server",
     "check_settings",
     "check_values",
@@ -24,7 +26,7 @@ __all__ = [
 
 
 def register_checks() -> None:
-    for check in (check_settings, check_values, check_engines, check_actors):
+    for check in (check_settings, check_values, check_engines, check_actors, check_schedules):
         register(check)
     register(check_databases, Tags.database)
     register(check_broker_is_shared, deploy=True)

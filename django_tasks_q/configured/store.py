@@ -67,6 +67,8 @@ def give_settings(broker: Broker) -> None:
         check_backend_url(key)
     defaults = conf.get("ACTOR_DEFAULTS")
     recording = make_recording()
+    if "schedule" in defaults:
+        raise WrongSetting(f"{conf.NAME}: ACTOR_DEFAULTS: a schedule is one actor's.", "E012", "See SCHEDULES.")
     try:
         check_actor_options(broker, defaults, f"{conf.NAME}: ACTOR_DEFAULTS: an actor")
     except (ValueError, TypeError) as error:

@@ -20,6 +20,7 @@ from ..models import (
     QueueState,
     RateLimitMutex,
     RunningMessage,
+    ScheduleEntry,
     WaitingMessage,
     WorkerProcess,
 )
@@ -32,6 +33,7 @@ ORDER: tuple[tuple[type[Model], Promise], ...] = (
     (RunningMessage, _("Running")),
     (QueueState, _("Queues")),
     (WorkerProcess, _("Workers")),
+    (ScheduleEntry, _("Schedules")),
     (RateLimitMutex, _("Mutexes")),
     (WaitingMessage, _("Outbox")),
     (BulkOperation, _("Bulk")),

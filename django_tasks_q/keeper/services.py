@@ -26,6 +26,7 @@ from .pruner import Pruner
 from .reconciler import Reconciler
 from .relay import Relay
 from .sampler import QueueSampler, WorkerSampler
+from .scheduler import Scheduler
 from .service import Service
 from .waiting_service import Intake, Release
 
@@ -60,6 +61,7 @@ def make_services(
         Reconciler(broker, database, owner),
         Groups(broker, database, owner),
         MutexMirror(database, board),
+        Scheduler(broker, database, owner),
         *([] if broker.journal is None else [MirrorService(broker, owner)]),
         *([Intake(broker, database), Release(broker, database)] if broker.waits_in_rows else []),
     ]

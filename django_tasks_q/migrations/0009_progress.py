@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_tasks_q", "0007_control")]
+    dependencies = [("django_tasks_q", "0008_schedules")]
 
     operations = [
         migrations.AddField(

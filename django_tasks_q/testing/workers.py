@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -47,16 +48,33 @@ class TaskWorker(Worker):
 def task_worker(*, worker_threads: int = 4) -> Iterator[TaskWorker]:
     """A :class:`Worker` on the process's broker, in threads, for a test that really commits; stopped in the end.
 
+    It runs what the test sends; schedules are not for it.
+
     UnsuitableTest within ``TestCase``: other threads cannot see what its open transaction holds.
     """
     broker = get_broker()
     check_suitable(broker)
     worker = TaskWorker(broker, worker_timeout=100, worker_threads=worker_threads)
-    worker.start()
+    with _nothing_scheduled():
+        worker.start()
+        try:
+            yield worker
+        finally:
+            worker.stop(timeout=_STOP)
+
+
+@contextmanager
+def _nothing_scheduled() -> Iterator[None]:
+    if not apps.ready:  # without Django nothing schedules
+        yield
+        return
+    from ..keeper.scheduler import Scheduler  # the tables exist only once apps are ready
+
+    before, Scheduler.is_off = Scheduler.is_off, True
     try:
-        yield worker
+        yield
     finally:
-        worker.stop(timeout=_STOP)
+        Scheduler.is_off = before
 
 
 def check_suitable(broker: Broker) -> None:

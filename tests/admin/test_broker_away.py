@@ -27,7 +27,7 @@ from tests.support.waiting import within
 
 LISTS = (
     "overview", "messagerecord", "deadletter", "delayedmessage", "runningmessage", "queuestate", "workerprocess",
-    "ratelimitmutex", "waitingmessage", "bulkoperation",
+    "scheduleentry", "ratelimitmutex", "waitingmessage", "bulkoperation",
 )  # fmt: skip
 NOW = timezone.now()
 NOBODY = 1

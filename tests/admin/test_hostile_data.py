@@ -22,6 +22,7 @@ from django_tasks_q.models import (
     QueuedMessage,
     QueueState,
     RateLimitMutex,
+    ScheduleEntry,
     WaitingMessage,
     WorkerProcess,
 )
@@ -80,6 +81,9 @@ def make_everything_hostile(broker: DatabaseBroker) -> int:
     WaitingMessage.objects.create(message_id=ID, queue_name=TEXT, kind="commit", payload=TEXT.encode(), created_at=now)
     holder = {"message_id": TEXT, "worker": TEXT, "since": 1, "token": 7, "expires_at": 2**42, "ttl": 1000}
     RateLimitMutex.objects.create(key=ID, holders=[holder], expires_at=now.replace(year=now.year + 1), version=7)
+    ScheduleEntry.objects.create(
+        name=TEXT, actor_name=TEXT, spec=TEXT, time_zone=TEXT[:100], catch_up=SHOWN[:8], declared_at=now
+    )
     filters = {"state": "dead", "actor_name": TEXT, "search": TEXT}
     operation = BulkOperation.objects.create(
         action="requeue", filters=filters, started_by=TEXT, started_at=now, updated_at=now

@@ -11,9 +11,17 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 
 from django_tasks_q.brokers.database import DatabaseBroker
-from django_tasks_q.models import BulkOperation, MessageRecord, QueuedMessage, RateLimitMutex
+from django_tasks_q.models import (
+    BulkOperation,
+    MessageRecord,
+    QueuedMessage,
+    RateLimitMutex,
+    ScheduleEntry,
+    ScheduleRun,
+)
 from django_tasks_q.operations import bulk
 from django_tasks_q.operations.filters import Filter
 from django_tasks_q.rate_limits.backends import DatabaseBackend
@@ -64,6 +72,10 @@ MATRIX: dict[str, Page] = {
     "workerprocess_changelist": Page(VIEW),
     "ratelimitmutex_changelist": Page(VIEW),
     "ratelimitmutex_release": Page(CONTROL, CONTROL, "key"),
+    "scheduleentry_changelist": Page(VIEW),
+    "scheduleentry_enable": Page(None, CONTROL, "disabled entry"),
+    "scheduleentry_disable": Page(None, CONTROL, "entry"),
+    "scheduleentry_run": Page(None, CONTROL, "entry"),
     # A POST to a list without an action shows the list.
     **{f"{name}_changelist": Page(VIEW, VIEW) for name in LISTS},
     "messagerecord_change": Page(VIEW, None, "message"),
@@ -109,7 +121,17 @@ def addresses(dead_letter: str) -> dict[str, str]:
     token = backend.acquire("key", Owner("worker", "message"), 1, 60_000)
     operation = bulk.begin("requeue", Filter(), "somebody")
     MessageRecord.objects.create(message_id="member", state="running", group_id="group")
-    arguments = {"": (), "message": (dead_letter,), "operation": (operation.pk,), "key": ("key",), "group": ("group",)}
+    ScheduleEntry.objects.create(name="charge", actor_name="charge", spec="0 3 * * *", declared_at=timezone.now())
+    ScheduleEntry.objects.create(name="off", actor_name="charge", enabled=False, declared_at=timezone.now())
+    arguments = {
+        "": (),
+        "message": (dead_letter,),
+        "operation": (operation.pk,),
+        "key": ("key",),
+        "group": ("group",),
+        "entry": ("charge",),
+        "disabled entry": ("off",),
+    }
     return {
         name: url(name, *arguments[page.argument]) + (f"?token={token}" if page.argument == "key" else "")
         for name, page in MATRIX.items()
@@ -118,7 +140,7 @@ def addresses(dead_letter: str) -> dict[str, str]:
 
 def everything_there_is() -> list[object]:
     """What a page without side effects leaves as it is."""
-    tables = (MessageRecord, QueuedMessage, BulkOperation, RateLimitMutex, LogEntry)
+    tables = (MessageRecord, QueuedMessage, BulkOperation, RateLimitMutex, ScheduleEntry, ScheduleRun, LogEntry)
     return [sorted(map(str, table.objects.values_list())) for table in tables]
 
 
@@ -233,7 +255,10 @@ def test_everything_that_changes_something_wants_the_token_against_forgery(
     assert everything_there_is() == before
 
 
-@pytest.mark.parametrize("model", ["workerprocess", "queuestate", "ratelimitmutex", "waitingmessage", "bulkoperation"])
+@pytest.mark.parametrize(
+    "model",
+    ["workerprocess", "queuestate", "scheduleentry", "ratelimitmutex", "waitingmessage", "bulkoperation"],
+)
 def test_a_model_with_a_permission_of_its_own_is_seen_with_it(
     model: str, log_in: Callable[[str], Client], broker: DatabaseBroker
 ) -> None:

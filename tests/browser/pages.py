@@ -13,6 +13,7 @@ LISTS = (
     "runningmessage",
     "queuestate",
     "workerprocess",
+    "scheduleentry",
     "ratelimitmutex",
     "waitingmessage",
     "bulkoperation",

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from django_tasks_q.models import BulkOperation, RateLimitMutex, WaitingMessage, WorkerProcess
+from django_tasks_q.models import BulkOperation, RateLimitMutex, ScheduleEntry, WaitingMessage, WorkerProcess
 from testproject.library.models import Book
 from testproject.library.tasks import import_library
 from testproject.misbehave import advance, chained_exception, echo, exception_group, fail, fail_always, noop
@@ -82,8 +82,12 @@ def _mutex(place: Place, message_id: str) -> None:
 
 
 def _others(place: Place) -> None:
-    """A worker that was lost, and a message that nobody relays."""
+    """A worker that was lost, schedules, and a message that nobody relays."""
     alias, now = place.store.alias, timezone.now()
+    schedules = ScheduleEntry.objects.using(alias)
+    zone, later = {"time_zone": "Europe/Berlin", "declared_at": now}, now + timedelta(hours=3)
+    schedules.create(name="nightly", actor_name="noop", spec="30 2 * * *", next_at=later, last_at=now, **zone)
+    schedules.create(name=LONG[:200], actor_name="sleep", spec="*/5 * * * *; every 1:00:00", enabled=False, **zone)
     WorkerProcess.objects.using(alias).create(
         worker_id="web-7.example.internal-4711-0199c6b2f0",
         hostname="web-7.example.internal",

@@ -19,7 +19,7 @@ from django_tasks_q.events import Event, Kind
 from django_tasks_q.management.taskq import show
 from django_tasks_q.management.taskq.output import Output
 from django_tasks_q.mirror import RecordWriter
-from django_tasks_q.models import BulkOperation, MessageRecord, WorkerProcess
+from django_tasks_q.models import BulkOperation, MessageRecord, ScheduleEntry, WorkerProcess
 from django_tasks_q.operations.filters import records
 from django_tasks_q.recording import Recording
 from django_tasks_q.sql import Database
@@ -465,6 +465,29 @@ def test_workers_lists_those_that_are_alive(broker: DatabaseBroker, taskq: Taskq
     assert worker["queues"] == ["shop", "mails"]
 
 
+def test_schedules_lists_what_runs_again_and_again(broker: DatabaseBroker, taskq: Taskq) -> None:
+    nothing = "No schedule was seen yet; manage.py runworkers notes those that the code declares.\n"
+    assert taskq("schedules") == (1, "", nothing)
+    at = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    common = {"actor_name": "charge", "spec": "0 * * * *", "time_zone": "Europe/Berlin", "declared_at": at}
+    schedules = ScheduleEntry.objects.using(broker.using)
+    schedules.create(name="hourly", next_at=at, **common)
+    schedules.create(name="never", enabled=False, last_at=at, **common)
+
+    ending = taskq("schedules")
+    hourly, never = taskq("schedules", "--json").json
+
+    assert ending.code == 0
+    assert max(map(len, ending.out.splitlines())) <= 80
+    assert [line.split()[-2:] for line in ending.out.splitlines()[1:]] == [
+        ["2026-06-01", "12:00:00"],
+        ["2026-06-01", "12:00:00"],
+    ]
+    assert "disabled" in ending.out.splitlines()[2] and "disabled" not in ending.out.splitlines()[1]
+    assert set(hourly) == {field.name for field in ScheduleEntry._meta.concrete_fields}
+    assert (hourly["next_at"], never["enabled"]) == ("2026-06-01T12:00:00Z", False)
+
+
 def test_health_wants_a_live_worker_for_every_queue(broker: DatabaseBroker, taskq: Taskq) -> None:
     assert taskq("health")[:2] == (1, "No worker is alive.\n")
 
@@ -530,8 +553,15 @@ def test_no_subcommand_and_an_unknown_one_are_code_two(taskq: Taskq) -> None:
 def test_every_subcommand_speaks_json(broker: DatabaseBroker, taskq: Taskq) -> None:
     [dead] = bury(broker, [order(broker)])
     calls = ["stats", "messages", f"show {dead}", "send charge --args [1]", f"requeue {dead}", "discard --all"]
-    calls += ["workers", "health", "purge-records --before 9d", "revoke --stamp a=1", "lift 1", "revocations"]
-    calls += ["pause --queue shop", "resume --actor charge", "purge --queue shop --yes"]
+    calls += ["workers", "schedules", "health", "purge-records --before 9d"]
+    calls += [
+        "revoke --stamp a=1",
+        "lift 1",
+        "revocations",
+        "pause --queue shop",
+        "resume --actor charge",
+        "purge --queue shop --yes",
+    ]
 
     for call in calls:
         assert json.loads(taskq(*call.split(), "--json").out) is not None

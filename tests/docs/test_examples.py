@@ -16,7 +16,7 @@ from django.db import transaction
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from django_tasks_q import Worker, actor, conf, configured, get_broker, set_broker
+from django_tasks_q import Worker, actor, conf, configured, get_broker, schedules, set_broker
 from django_tasks_q.models import MessageRecord, ServiceLease
 from django_tasks_q.testing import drain, on_commit
 from tests.docs.guide import DOCS, IN_MEMORY
@@ -25,8 +25,8 @@ from tests.docs.guide import PAGES as GUIDES
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 HERE = {
-    *("admin", "async", "composition", "monitoring", "progress", "rate_limits", "records", "results", "settings"),
-    "transactions",
+    *("admin", "async", "composition", "monitoring", "progress", "rate_limits", "records", "results", "schedules"),
+    *("settings", "transactions"),
 }
 ELSEWHERE = {*(page.stem for page in GUIDES), "testing"}
 """Pages whose examples other tests run: tests/docs/test_guides.py, tests/testing/test_documentation.py."""
@@ -178,6 +178,21 @@ def test_results(read: Callable[..., Examples], monkeypatch: pytest.MonkeyPatch)
     finally:
         for worker in workers:
             worker.stop()
+
+
+def test_schedules(read: Callable[..., Examples], capsys: pytest.CaptureFixture[str]) -> None:
+    examples = read("schedules")
+    examples.run()
+    broker = get_broker()
+    with override_settings(DJANGO_TASKS_Q={**examples.run("DJANGO_TASKS_Q"), **IN_MEMORY}):
+        found = schedules.declared(broker)
+        assert list(schedules.problems(broker)) == []
+    for entry in found.values():
+        broker.enqueue(entry.message(broker))
+    drain(broker=broker)
+
+    assert sorted(found) == ["clean_up", "look_for_mail", "remind", "remind-berlin"]
+    assert sorted(capsys.readouterr().out.splitlines()) == ["clean", "dear Berlin", "dear everybody", "no mail"]
 
 
 def test_settings(read: Callable[..., Examples]) -> None:

@@ -33,7 +33,6 @@ def test_what_a_page_calls_not_yet_there_is_not_there(page: Path) -> None:
     later = _LATER.findall(text)
     planned = {name for name, status in _ROW.findall((DOCS / "status.md").read_text()) if status != "done"}
 
-    assert later
     assert set(later) <= planned
 
 

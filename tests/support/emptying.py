@@ -24,6 +24,8 @@ TABLES = (
     "django_tasks_q_ratelimitgathering",
     "django_tasks_q_ratelimitmutex",
     "django_tasks_q_revocation",
+    "django_tasks_q_scheduleentry",
+    "django_tasks_q_schedulerun",
     "django_tasks_q_servicelease",
     "django_tasks_q_stamp",
     "django_tasks_q_waitingmessage",

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from django_tasks_q import QueueJoinTimeout, actor, get_broker, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.configured import make_middleware
-from django_tasks_q.models import QueuedMessage, QueueWorker
+from django_tasks_q.keeper.scheduler import Scheduler
+from django_tasks_q.models import QueuedMessage, QueueWorker, ScheduleEntry
+from django_tasks_q.sql import Database
 from django_tasks_q.testing import TaskWorker, UnsuitableTest, assert_sent, task_worker
 from django_tasks_q.testing.stand_in import StandIn
 from testproject.misbehave import echo
@@ -34,6 +37,22 @@ def test_the_broker_fixture_captures_and_the_drain_fixture_runs(
 
     assert [result.message for result in drain()] == [message]
     assert_sent(echo, args=["a"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beside_the_worker_of_a_test_nothing_is_scheduled() -> None:
+    broker = DatabaseBroker(middleware=make_middleware())
+    set_broker(broker)
+    actor(lambda: None, actor_name="tick", broker=broker, schedule=timedelta(seconds=1))
+    scheduler = Scheduler(broker, Database("default"), "a keeper")
+
+    with task_worker():
+        scheduler.work()
+        assert not ScheduleEntry.objects.exists()
+    scheduler.work()
+
+    assert ScheduleEntry.objects.get().next_at is not None
+    scheduler.close()
 
 
 @pytest.fixture

@@ -269,6 +269,7 @@ VALUES: dict[str, Any] = {
     "throws": ValueError,
     "on_retry_exhausted": "someone",
     "rate_limit": "100/m",
+    "schedule": "*/5 * * * *",
     "rate_limit_key": "key",
     "concurrency": 2,
     "concurrency_key": "key",
@@ -1100,11 +1101,11 @@ def records_are_in_the_admin(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) 
 
 @example(
     "helper", "admin: dashboard", "admin: messages", "admin: dead letters", "admin: delayed", "admin: running now",
-    "admin: queues", "admin: workers", "admin: mutexes",
+    "admin: queues", "admin: workers", "admin: mutexes", "admin: schedules",
 )  # fmt: skip
 def each_page_of_the_admin_is_on_the_site(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = "Overview MessageRecord DeadLetter DelayedMessage RunningMessage QueueState WorkerProcess RateLimitMutex"
-    for name in pages.split():
+    for name in (*pages.split(), "ScheduleEntry"):
         assert admin.site.is_registered(load(f"django_tasks_q.models.{name}"))
         assert reverse(f"admin:django_tasks_q_{name.lower()}_changelist")
 
@@ -1187,15 +1188,15 @@ def two_actors_may_not_share_a_name(stub: StubBroker, monkeypatch: pytest.Monkey
 
 @example(
     "helper", "extra postgres", "extra watch", "extra redis", "extra rabbitmq", "extra prometheus", "extra gevent",
-    "extra all",
+    "extra schedules", "extra all",
 )  # fmt: skip
 def the_extras_are_declared(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {"postgres", "watch", "redis", "hiredis", "rabbitmq", "prometheus", "gevent", "all"}
+    names = {"postgres", "watch", "redis", "hiredis", "rabbitmq", "prometheus", "gevent", "schedules", "all"}
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert names <= set(importlib.metadata.metadata("django-tasks-q").get_all("Provides-Extra") or [])
     # What asks for each of them says how to get it.
     hints = "\n".join(path.read_text() for path in sources())
-    for name, module in (("prometheus", "prometheus-client"), ("gevent", "gevent")):
+    for name, module in (("prometheus", "prometheus-client"), ("gevent", "gevent"), ("schedules", "cronsim")):
         assert any(wanted.startswith(module) for wanted in told[name])
         assert f'pip install "django-tasks-q[{name}]"' in hints
 

@@ -9,6 +9,7 @@ from .purge import Purge
 from .purge_records import PurgeRecords
 from .repair import Discard, Requeue
 from .revoke import Lift, Revocations, Revoke
+from .schedules import Schedules
 from .send import Send
 from .show import Show
 from .stats import Stats
@@ -29,6 +30,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Resume(),
     Purge(),
     Workers(),
+    Schedules(),
     Health(),
     PurgeRecords(),
 )
