@@ -27,8 +27,11 @@ def pause_queue(queue_name: str) -> bool:
 
 
 def resume_queue(queue_name: str) -> bool:
-    """End :func:`pause_queue`; False when it was not paused. Errors alike."""
-    return _queues(queue_name).resume(queue=queue_name)
+    """End :func:`pause_queue`; False when it was not paused. Errors alike; what is paused may have left the code."""
+    if not store_of(get_broker()).resume(queue=queue_name):
+        _queues(queue_name)
+        return False
+    return True
 
 
 def pause_actor(actor_name: str) -> bool:
@@ -42,8 +45,9 @@ def pause_actor(actor_name: str) -> bool:
 
 def resume_actor(actor_name: str) -> bool:
     """End :func:`pause_actor`, and call the messages that are parked; False when it was not paused. Errors alike."""
-    store = _actors(actor_name)
+    store = store_of(get_broker())
     if not store.resume(actor=actor_name):
+        _actors(actor_name)
         return False
     store.when_committed(lambda: _call(store, actor_name))
     return True

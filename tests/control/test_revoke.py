@@ -440,3 +440,16 @@ def test_what_has_long_been_over_is_forgotten(databases: None) -> None:
 
         assert list(Revocation.objects.values_list("pk", flat=True)) == [holds.id]
         assert not lift(over)
+
+
+def test_what_was_paused_can_be_resumed_though_nobody_declares_it_any_more(databases: None) -> None:
+    with opened("default") as scene:
+        pause_queue("other")
+        pause_actor("other")
+        del scene.broker.queues["other"], scene.broker.actors["other"]
+
+        assert resume_queue("other") and resume_actor("other")
+        with pytest.raises(QueueNotFound):
+            resume_queue("other")
+        with pytest.raises(ActorNotFound):
+            resume_actor("other")
