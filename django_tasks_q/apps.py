@@ -22,6 +22,7 @@ from .message import set_lookup
 from .outbox import set_outbox
 from .rate_limits import get_rate_limiter_backend
 from .results import get_result_backend
+from .unique_holders import set_unique_holders
 from .waiting_room import set_waiting_room
 from .worker.duties import set_services_factory
 
@@ -47,11 +48,12 @@ class DjangoTasksQConfig(AppConfig):
         """
         from . import checks
         from .operations import lookup
-        from .waiting import DatabaseOutbox, DatabaseWaitingRoom
+        from .waiting import DatabaseOutbox, DatabaseUniqueHolders, DatabaseWaitingRoom
 
         set_lookup(lookup)
         set_outbox(DatabaseOutbox())
         set_waiting_room(DatabaseWaitingRoom())
+        set_unique_holders(DatabaseUniqueHolders())
         checks.register_checks()
         setting_changed.connect(settings_broker.follow)
         error = _wrong_settings()

@@ -25,6 +25,7 @@ from .reconciler import Reconciler
 from .relay import Relay
 from .sampler import QueueSampler, WorkerSampler
 from .service import Service
+from .unique_keys import UniqueKeys
 from .waiting_service import Intake, Release
 
 logger = get_logger(__name__)
@@ -57,6 +58,7 @@ def make_services(
         Groups(broker, database, owner),
         MutexMirror(database, board),
         *([] if broker.journal is None else [MirrorService(broker, owner)]),
+        *([] if not broker.keys_in_rows else [UniqueKeys(broker, database, owner)]),
         *([Intake(broker, database), Release(broker, database)] if broker.waits_in_rows else []),
     ]
 

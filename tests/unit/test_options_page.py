@@ -48,7 +48,7 @@ LIMITERS = [ConcurrentRateLimiter, BucketRateLimiter, WindowRateLimiter, Barrier
 
 BROKERS: list[type[Broker]] = [DatabaseBroker, StubBroker, RedisBroker, RabbitmqBroker]
 
-SAMPLES: dict[str, Any] = {"record": True, "delivery_limit": 4, "store_results": True}
+SAMPLES: dict[str, Any] = {"record": True, "delivery_limit": 4, "store_results": True, "on_conflict": "raise"}
 """Values of options that cannot be None."""
 
 
@@ -87,6 +87,7 @@ def test_each_option_of_an_actor_has_a_row_with_its_default() -> None:
     defaults = {**defaults, "pipe_ignore": False, "throws": (), "on_commit": False}
     wanted = {name: shown(default) for name, default in defaults.items() if name not in OF_THE_ENGINE}
     wanted |= {"delivery_limit": "`DELIVERY_LIMIT`", "record": '`RECORDS["ENABLED"]`'}
+    wanted |= {"unique": "`False`", "unique_key": "`None`", "on_conflict": '`"drop"`'}
 
     assert set(wanted) >= options._FOR_ACTORS
     assert {row[0].strip("`"): row[2] for row in table("## Actors and messages")} == wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,10 +16,11 @@ from ...models import Place
 from ...outcomes import HANDED_BACK, mark_of
 from ...results.backends.database import DatabaseBackend
 from ...sql import Database
+from ...waiting.apart import commit_apart
 from .consumer import DatabaseConsumer
 from .queries import Queries
 from .queries import delivery as as_delivery
-from .settling import Settler
+from .settling import Settler, Stored
 from .vendors import queries_for
 
 if TYPE_CHECKING:
@@ -84,15 +85,16 @@ class DatabaseBroker(Broker):
 
     # Sending
 
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
         """Rows, records and the wake-up, in a transaction of their own or as part of the caller's."""
         database = self.database
-        if len(outgoing) == 1 and self.queries.sends_alone:
+        takes_keys = any(item.unique is not None for item in outgoing)
+        if len(outgoing) == 1 and self.queries.sends_alone and not takes_keys:
             # One statement is a transaction of its own, and a refusal leaves the caller's as it was.
             with database.doom():
                 stored = self.settler.store(outgoing)
         elif database.is_in_transaction:
-            with database.atomic(savepoint=len(outgoing) > 1):
+            with database.atomic(savepoint=len(outgoing) > 1 or takes_keys):
                 stored = self.settler.store(outgoing)
                 if len(outgoing) > 1:
                     _refuse_duplicates(outgoing, stored)
@@ -101,6 +103,17 @@ class DatabaseBroker(Broker):
                 stored = self.settler.store(outgoing)
                 _refuse_duplicates(outgoing, stored)
         _refuse_duplicates(outgoing, stored)
+        return stored.left_out
+
+    # Keys of which there is one message
+
+    def _holder_of(self, queue_name: str, key: str) -> str | None:
+        rows = self.database.rows(self.queries.holder, (key,))
+        return rows[0][0] if rows else None
+
+    def let_go(self, delivery: Delivery, key: str) -> None:
+        claim = (delivery.handle, delivery.number)
+        commit_apart(self.database, lambda: self.database.count(self.queries.let_go, claim))
 
     def sends_within(self, using: str) -> bool:
         return using == self.using
@@ -210,6 +223,9 @@ class DatabaseBroker(Broker):
                 rows = self.queries.requeue(len(batch)).run(self.database, batch)
                 now = clock.wall_ms()
                 self.writer.write([changes.requeued(row[0], now, row[1], row[2], bool(row[3])) for row in rows])
+                for row in rows:
+                    if row[4] is not None:
+                        self.settler.unique.take_again(row[0], row[4])
                 if rows:
                     self.notify()
             requeued += [row[0] for row in rows]
@@ -300,8 +316,8 @@ class DatabaseBroker(Broker):
         self.database.close()
 
 
-def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: int) -> None:
-    if stored == len(outgoing) or any(item.sent_since is not None for item in outgoing):
+def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: Stored) -> None:
+    if stored.number + len(stored.left_out) == len(outgoing) or any(item.sent_since is not None for item in outgoing):
         return
     ids = ", ".join(item.message.message_id for item in outgoing[:3])
     raise DuplicateMessage(f"Still waiting, running or dead: {'one of ' if len(outgoing) > 1 else ''}{ids}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from ... import changes, clock
 from ...deliveries import Outgoing, Settlement
@@ -14,9 +15,17 @@ from ...outcomes import Dead, Done, Outcome, Parked, Requeue, Retry, Revoked, Sk
 from ...results.backends.rows import ResultRows
 from ...sql import Database
 from .queries import Queries
+from .unique_rows import UniqueRows
 
 MOST_APART = 5_000
 """Milliseconds that the clocks of two hosts, or of a host and the database, may be apart."""
+
+
+class Stored(NamedTuple):
+    """How many messages were new, and by id who keeps out what was left out because its key is held."""
+
+    number: int
+    left_out: Mapping[str, str]
 
 
 class Settler:
@@ -30,6 +39,7 @@ class Settler:
         self._writer = writer
         self._carries_results = carries_results
         self._results = ResultRows(database)
+        self.unique = UniqueRows(database, queries, writer)
 
     def settle(
         self, worker_id: str, settlements: Sequence[Settlement], names: Mapping[int, str] | None = None
@@ -52,7 +62,7 @@ class Settler:
         events = [changes.settled(s, worker_id, now, (names or {}).get(s.delivery.handle)) for s in accepted]
         caused = [item for s in accepted for item in s.then]
         if caused:
-            self.store(caused)
+            self.store(caused, caused=True)
         results = [s.result for s in accepted if s.result is not None]
         if results and self._carries_results():
             self._results.store(results)
@@ -76,11 +86,25 @@ class Settler:
                 events.append(event)
         return events
 
-    def store(self, outgoing: Sequence[Outgoing]) -> int:
-        """Insert messages with their records and wake who waits; how many were new. A known id is left as it is."""
+    def store(self, outgoing: Sequence[Outgoing], *, caused: bool = False) -> Stored:
+        """Insert messages with their records and wake who waits. A known id is left as it is.
+
+        ``caused``: by a settlement. DuplicateMessage where a key is held, and who sends it wants that.
+        """
         now = self._now(outgoing)
         born = [(item, changes.created(item, now)) for item in self._without_known_repeats(outgoing)]
-        return self._queries.store(self._database, born, self._writer.recording)
+        if all(item.unique is None for item in outgoing):
+            return Stored(self._queries.store(self._database, born, self._writer.recording), {})
+        number = 0
+        left_out: dict[str, str] = {}
+        for is_unique, stretch in groupby(born, lambda one: one[0].unique is not None):
+            if is_unique:
+                new, held = self.unique.store(list(stretch), caused=caused)
+                left_out.update(held)
+            else:
+                new = self._queries.store(self._database, list(stretch), self._writer.recording)
+            number += new
+        return Stored(number, left_out)
 
     def _without_known_repeats(self, outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """What may have been sent before and has a record of that time was: it must not begin a second life."""
