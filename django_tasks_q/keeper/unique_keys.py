@@ -13,7 +13,10 @@ from .service_lease import LeaderLease
 logger = get_logger(__name__)
 
 _YOUNG = 5_000
-"""Milliseconds for which a row is left to who took it; and how far clocks may be apart."""
+"""Milliseconds for which a row is left to who took it."""
+
+_APART = 5_000
+"""Milliseconds that the clocks of a worker and of the database may be apart."""
 
 MARGIN = 15_000
 """Milliseconds beyond SEND_TIMEOUT after which a sender that has not said that it has sent is taken for dead."""
@@ -68,4 +71,4 @@ class UniqueKeys(Service):
             return held.age > (_UNTOLD if held.sent else self._broker.send_timeout + MARGIN)
         if held.state == State.UNKNOWN.value:
             return True
-        return held.state in _ENDED and (held.ended_after is None or held.ended_after > -_YOUNG)
+        return held.state in _ENDED and (held.ended_after is None or held.ended_after > -_APART)

@@ -22,6 +22,7 @@ TABLES = (
     "django_tasks_q_ratelimitgathering",
     "django_tasks_q_ratelimitmutex",
     "django_tasks_q_servicelease",
+    "django_tasks_q_uniqueholder",
     "django_tasks_q_waitingmessage",
     "django_tasks_q_workerprocess",
 )

@@ -6,7 +6,7 @@ as in a queue that nobody can look into, and then in rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -96,13 +96,13 @@ class RoomBroker(StubBroker):
         left = self.room.next_due_in()
         return None if left is None else self.now() + left if left else 0
 
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str] | None:
         with self._changed:
             self._carry()
             known = {item.message_id for item in self.room.look_up([one.message.message_id for one in outgoing])}
             if any(one.message.message_id in known and one.sent_since is None for one in outgoing):
                 raise DuplicateMessage(f"Still waiting: {known}")
-            super()._enqueue([one for one in outgoing if one.message.message_id not in known])
+            return super()._enqueue([one for one in outgoing if one.message.message_id not in known])
 
     # Looking and operating
 
