@@ -34,7 +34,7 @@ from .message import Message
 from .outbox import get_outbox
 from .recording import Recording
 from .sendable import check_delay, check_message, refuse_one_id
-from .unique import is_unique, unique_of, with_key
+from .unique import HELD, is_unique, unique_of, with_key
 
 if TYPE_CHECKING:
     from .actor import Actor
@@ -257,7 +257,10 @@ class Broker(Hooks):
         eta = message.options.get("eta") if delay is None else None
         check_delay(delay, eta)
         actor = self.actors.get(message.actor_name)
-        if is_unique(message, actor):
+        # Whether anybody says so is asked first, and here: this is the way of every message.
+        if ("unique" in message.options or (actor is not None and "unique" in actor.options)) and is_unique(
+            message, actor
+        ):
             message = with_key(message, actor)
         self.emit_before("enqueue", message, delay)
         payload = message.encode()
@@ -287,7 +290,10 @@ class Broker(Hooks):
         priority = message.options.get("priority", 0 if actor is None else actor.priority)
         app_label, options = ("", {}) if actor is None else (actor.app_label, actor.options)
         record = self.recording.wants(message.options, options)
-        return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record, unique=unique_of(message))
+        if HELD not in message.options:
+            return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record)
+        unique = unique_of(message)
+        return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record, unique=unique)
 
     def announce(self, outgoing: Outgoing) -> None:
         """Tell ``after_enqueue`` that the broker has the message."""

@@ -5,7 +5,7 @@ A key belongs to its actor: two actors that make the same text of their argument
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from hashlib import blake2b
 from logging import ERROR, INFO, Logger
@@ -90,6 +90,14 @@ def unique_of(message: Message[Any]) -> Unique | None:
         return None
     until = options["unique"]
     return Unique(options[HELD], options.get("on_conflict", "drop"), until if type(until) is int else None)
+
+
+def take_keys(outgoing: Iterable[Outgoing]) -> bool:
+    """Whether one of these takes a key."""
+    for item in outgoing:
+        if item.unique is not None:
+            return True
+    return False
 
 
 def key_in(payload: bytes) -> str:

@@ -55,9 +55,8 @@ class DatabaseUniqueHolders(UniqueHolders):
         return HolderRows(Database(self._alias)).holder(key)
 
     def close(self) -> None:
-        shared, self._shared = self._shared, None
-        if shared is not None:
-            shared.close()
+        if self._shared is not None:
+            self._shared.close()
 
     @property
     def _alias(self) -> str:

@@ -43,7 +43,7 @@ def main(keys: int, senders: int) -> int:
 
 def die_before_publishing() -> None:
     broker = get_broker()
-    broker._publish = lambda outgoing: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[attr-defined]
+    broker._publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[attr-defined]
     echo.send_with_options(args=(0,), unique=True, unique_key="key 0")
 
 

@@ -16,11 +16,12 @@ from ...models import Place
 from ...outcomes import HANDED_BACK, mark_of
 from ...results.backends.database import DatabaseBackend
 from ...sql import Database
+from ...unique import take_keys
 from ...waiting.apart import commit_apart
 from .consumer import DatabaseConsumer
 from .queries import Queries
 from .queries import delivery as as_delivery
-from .settling import Settler, Stored
+from .settling import Settler
 from .vendors import queries_for
 
 if TYPE_CHECKING:
@@ -85,16 +86,17 @@ class DatabaseBroker(Broker):
 
     # Sending
 
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str] | None:
         """Rows, records and the wake-up, in a transaction of their own or as part of the caller's."""
+        if take_keys(outgoing):
+            return self._enqueue_unique(outgoing)
         database = self.database
-        takes_keys = any(item.unique is not None for item in outgoing)
-        if len(outgoing) == 1 and self.queries.sends_alone and not takes_keys:
+        if len(outgoing) == 1 and self.queries.sends_alone:
             # One statement is a transaction of its own, and a refusal leaves the caller's as it was.
             with database.doom():
                 stored = self.settler.store(outgoing)
         elif database.is_in_transaction:
-            with database.atomic(savepoint=len(outgoing) > 1 or takes_keys):
+            with database.atomic(savepoint=len(outgoing) > 1):
                 stored = self.settler.store(outgoing)
                 if len(outgoing) > 1:
                     _refuse_duplicates(outgoing, stored)
@@ -103,9 +105,16 @@ class DatabaseBroker(Broker):
                 stored = self.settler.store(outgoing)
                 _refuse_duplicates(outgoing, stored)
         _refuse_duplicates(outgoing, stored)
-        return stored.left_out
+        return None
 
     # Keys of which there is one message
+
+    def _enqueue_unique(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
+        database = self.database
+        with database.atomic(savepoint=True) if database.is_in_transaction else database.transaction():
+            stored = self.settler.store_unique(outgoing)
+            _refuse_duplicates(outgoing, stored.number + len(stored.left_out))
+        return stored.left_out
 
     def _holder_of(self, queue_name: str, key: str) -> str | None:
         rows = self.database.rows(self.queries.holder, (key,))
@@ -269,7 +278,7 @@ class DatabaseBroker(Broker):
             if not rows:
                 return False
             self._note_discarded(rows)
-            _refuse_duplicates([outgoing], self.settler.store([outgoing]))
+            self._enqueue([outgoing])
         return True
 
     def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
@@ -316,8 +325,8 @@ class DatabaseBroker(Broker):
         self.database.close()
 
 
-def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: Stored) -> None:
-    if stored.number + len(stored.left_out) == len(outgoing) or any(item.sent_since is not None for item in outgoing):
+def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: int) -> None:
+    if stored == len(outgoing) or any(item.sent_since is not None for item in outgoing):
         return
     ids = ", ".join(item.message.message_id for item in outgoing[:3])
     raise DuplicateMessage(f"Still waiting, running or dead: {'one of ' if len(outgoing) > 1 else ''}{ids}")

@@ -14,7 +14,8 @@ from ...models import Place
 from ...outcomes import Dead, Done, Outcome, Parked, Requeue, Retry, Revoked, Skipped
 from ...results.backends.rows import ResultRows
 from ...sql import Database
-from .queries import Queries
+from ...unique import take_keys
+from .queries import Born, Queries
 from .unique_rows import UniqueRows
 
 MOST_APART = 5_000
@@ -61,8 +62,10 @@ class Settler:
         now = clock.wall_ms()
         events = [changes.settled(s, worker_id, now, (names or {}).get(s.delivery.handle)) for s in accepted]
         caused = [item for s in accepted for item in s.then]
-        if caused:
-            self.store(caused, caused=True)
+        if take_keys(caused):
+            self.store_unique(caused, caused=True)
+        elif caused:
+            self.store(caused)
         results = [s.result for s in accepted if s.result is not None]
         if results and self._carries_results():
             self._results.store(results)
@@ -86,18 +89,19 @@ class Settler:
                 events.append(event)
         return events
 
-    def store(self, outgoing: Sequence[Outgoing], *, caused: bool = False) -> Stored:
-        """Insert messages with their records and wake who waits. A known id is left as it is.
+    def store(self, outgoing: Sequence[Outgoing]) -> int:
+        """Insert messages that take no keys, with their records, and wake who waits; how many were new. A known id is
+        left as it is."""
+        return self._queries.store(self._database, self._born(outgoing), self._writer.recording)
+
+    def store_unique(self, outgoing: Sequence[Outgoing], *, caused: bool = False) -> Stored:
+        """The same where some take keys.
 
         ``caused``: by a settlement. DuplicateMessage where a key is held, and who sends it wants that.
         """
-        now = self._now(outgoing)
-        born = [(item, changes.created(item, now)) for item in self._without_known_repeats(outgoing)]
-        if all(item.unique is None for item in outgoing):
-            return Stored(self._queries.store(self._database, born, self._writer.recording), {})
         number = 0
         left_out: dict[str, str] = {}
-        for is_unique, stretch in groupby(born, lambda one: one[0].unique is not None):
+        for is_unique, stretch in groupby(self._born(outgoing), lambda one: one[0].unique is not None):
             if is_unique:
                 new, held = self.unique.store(list(stretch), caused=caused)
                 left_out.update(held)
@@ -105,6 +109,10 @@ class Settler:
                 new = self._queries.store(self._database, list(stretch), self._writer.recording)
             number += new
         return Stored(number, left_out)
+
+    def _born(self, outgoing: Sequence[Outgoing]) -> list[Born]:
+        now = self._now(outgoing)
+        return [(item, changes.created(item, now)) for item in self._without_known_repeats(outgoing)]
 
     def _without_known_repeats(self, outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """What may have been sent before and has a record of that time was: it must not begin a second life."""

@@ -13,6 +13,7 @@ from ...capabilities import Capabilities, Capability
 from ...deliveries import Casualty, Delivery, Judge, Outgoing, WorkerInfo
 from ...errors import BrokerConnectionError, BrokerError, PartialSendError, QueueNotFound
 from ...outbox import is_safe
+from ...unique import take_keys
 from ...waiting_room import get_waiting_room
 from . import notes
 from .consumer import RabbitmqConsumer
@@ -91,20 +92,23 @@ class RabbitmqBroker(Operating):
 
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
         """Publish, and wait for the confirms. A part of many may be sent: PartialSendError says which."""
-        left_out = self.unique.take(outgoing)
-        outgoing = [recorded(item) for item in outgoing if item.message.message_id not in left_out]
-        if outgoing:
-            self._publish(outgoing)
-        return left_out
-
-    def _publish(self, outgoing: Sequence[Outgoing]) -> None:
         now = clock.wall_ms()
         if any(changes.due_at(item, now) is not None for item in outgoing):
             require_room()
+        if not take_keys(outgoing):
+            self._publish(outgoing, now)
+            return {}
+        left_out = self.unique.take(outgoing)
+        outgoing = [recorded(item) for item in outgoing if item.message.message_id not in left_out]
+        if outgoing:
+            self._publish(outgoing, now)
+        return left_out
+
+    def _publish(self, outgoing: Sequence[Outgoing], now: int) -> None:
         items = [self.dispatch.outgoing(item, now) for item in outgoing]
         births = [changes.created(item, now) for item in outgoing]
         error = self.publisher.deliver(items, births, is_safe=is_safe())
-        if any(item.unique is not None for item in outgoing):
+        if take_keys(outgoing):
             self.unique.published(outgoing, items)
         if not all(item.is_confirmed for item in items):
             raise _unsent(outgoing, items, error)

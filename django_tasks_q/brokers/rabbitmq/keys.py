@@ -13,7 +13,7 @@ from ...errors import BrokerError, BrokerNotReady, DecodeError
 from ...logging import get_logger
 from ...message import Message
 from ...outcomes import Dead, Done, Revoked, Skipped
-from ...unique import tell_of_left_out, unique_of
+from ...unique import take_keys, tell_of_left_out, unique_of
 from ...unique_holders import UniqueHolders, get_unique_holders
 from ...waiting_room import Kept, get_waiting_room
 from .releases import Releases
@@ -55,8 +55,6 @@ class Keys:
     def take(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
         """Take the keys that these messages want; who holds the others, by their ids. DuplicateMessage."""
         wanting = [item for item in outgoing if item.unique is not None]
-        if not wanting:
-            return {}
         holders = require_holders()
         left_out = dict(holders.take(wanting))
         free = [item for item in wanting if self._makes_way(holders, item, left_out.get(item.message.message_id))]
@@ -104,9 +102,9 @@ class Keys:
 
     def take_for_caused(self, settlement: Settlement) -> Sequence[Outgoing]:
         """What a settlement causes, without those whose keys are held. While keys cannot be asked for, all of it."""
-        wanting = [item for item in settlement.then if item.unique is not None]
-        if not wanting:
+        if not take_keys(settlement.then):
             return settlement.then
+        wanting = [item for item in settlement.then if item.unique is not None]
         left_out: Mapping[str, str] = {}
         try:
             left_out = require_holders().take(wanting, caused=True)
@@ -136,6 +134,9 @@ class Keys:
 
     def close(self) -> None:
         self._releases.close()
+        holders = get_unique_holders()
+        if holders is not None:
+            holders.close()
 
 
 def _reopened(letter: Kept) -> Outgoing | None:

@@ -143,8 +143,9 @@ class Operating(RabbitmqStore):
 
     def _replace(self, message_id: str, outgoing: Outgoing) -> bool:
         self._catch_up()
-        self.unique.take([outgoing])
-        outgoing = recorded(outgoing)
+        if outgoing.unique is not None:
+            self.unique.take([outgoing])
+            outgoing = recorded(outgoing)
         now = clock.wall_ms()
         envelope = headers.sent(outgoing, now)
         due = changes.due_at(outgoing, now)

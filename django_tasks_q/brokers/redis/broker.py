@@ -13,7 +13,7 @@ from ...common import refuse_options
 from ...deliveries import Delivery, Judge, Outgoing, Settlement, Started, WorkerInfo
 from ...errors import BrokerConnectionError, ConnectionClosed, DuplicateMessage
 from ...middleware.limits import check_limits
-from ...unique import held_by, tell_of_left_out
+from ...unique import held_by, take_keys, tell_of_left_out
 from .burials import Burials
 from .consumer import RedisConsumer
 from .entry import fence
@@ -146,7 +146,7 @@ class RedisBroker(Operating, Burials):
 
     def _store(self, queue_name: str, items: Sequence[Outgoing], mode: bytes) -> Any:
         args = (self.link.publish, self.budget, *self.packer.pack_all(items, mode))
-        if any(item.unique is not None for item in items):
+        if take_keys(items):
             call = self.about("enqueue_unique", queue_name, *args)
         else:
             keys = self.keys.packed_for_sending(queue_name)
