@@ -124,8 +124,7 @@ class Actor(Generic[P, R]):
     def _send(self, message: Message[R]) -> Message[R]:
         """As the actor wants it: now, or with the commit."""
         if self.options.get("on_commit"):
-            self.broker.enqueue_on_commit([message])
-            return message
+            return self.broker.enqueue_on_commit([message])[0]
         return self.broker.enqueue(message)
 
     def send_on_commit(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
@@ -155,8 +154,7 @@ class Actor(Generic[P, R]):
         args, kwargs = _arguments(args, kwargs)
         self.signature.check(args, kwargs)
         message = self.message_with_options(args=args, kwargs=kwargs, delay=delay, eta=eta, **options)
-        self.broker.enqueue_on_commit([message], using=using)
-        return message
+        return self.broker.enqueue_on_commit([message], using=using)[0]
 
     async def asend(self, *args: P.args, **kwargs: P.kwargs) -> Message[R]:
         """:meth:`send` from async code, without blocking the event loop."""

@@ -201,11 +201,12 @@ class Broker(Hooks):
         """
         outgoing = [self.prepare(message) for message in messages]
         outbox = get_outbox()
+        left_out: Mapping[str, str] | None = None
         if outbox is None:
-            self.publish(outgoing)
+            left_out = self.publish(outgoing)
         elif outgoing:
-            outbox.send(self, outgoing, using)
-        return [item.message for item in outgoing]
+            left_out = outbox.send(self, outgoing, using)
+        return self._there(outgoing, left_out) if left_out else [item.message for item in outgoing]
 
     def sends_within(self, using: str) -> bool:
         """Whether a send is part of the open transaction of the database ``using``."""

@@ -23,7 +23,7 @@ from django_tasks_q.sql import Database
 from tests import settings
 from tests.brokers.bench import Bench, Desk
 from tests.brokers.conformance import Conformance, wait_until_found
-from tests.brokers.unique import send_apart, sent
+from tests.brokers.unique import KEY, send_apart, sent
 from tests.support.waiting import within
 
 
@@ -97,6 +97,16 @@ class Databases(Conformance):
                     raise Interruption
 
             assert other.result(20) == ("m1" if commits else "m2")
+
+    @pytest.mark.beyond_the_model
+    def test_a_send_on_commit_returns_the_message_that_is_there(self, bench: Bench) -> None:
+        sent(bench, "m1")
+
+        with transaction.atomic(using=self.broker):
+            [there] = bench.broker.enqueue_on_commit([bench.message("m2", **KEY)], using=self.broker)
+
+        assert there.message_id == "m1"
+        assert bench.peek() == ["m1"]
 
     @pytest.mark.beyond_the_model
     def test_a_conflict_leaves_the_transaction_usable(self, bench: Bench) -> None:

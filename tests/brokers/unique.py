@@ -297,6 +297,15 @@ class OneOfAKey:
 
         assert sent(bench, "m3") == "m2"
 
+    def test_what_a_message_causes_may_take_the_key_that_ends_with_it(self, bench: Bench) -> None:
+        bench.send("m1", **KEY)
+        desk = bench.worker()
+
+        desk.settle(desk.take_one(), DONE, then=(bench.outgoing("m2", **KEY),))
+
+        bench.until(lambda: bench.has_ready("m2"))
+        assert sent(bench, "m3") == "m2"
+
     def test_what_was_perhaps_sent_before_does_not_conflict_with_itself(self, bench: Bench) -> None:
         (message,) = bench.send("m1", **KEY)
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from django_tasks_q import clock
+from django_tasks_q import clock, records_database
+from django_tasks_q.errors import BrokerConnectionError
 from django_tasks_q.keeper.relay import Relay
-from django_tasks_q.models import WaitingMessage
+from django_tasks_q.models import MessageRecord, WaitingMessage
 from django_tasks_q.sql import Database
 from django_tasks_q.waiting import WaitingRows
 from tests.outbox.place import Place
@@ -73,14 +74,26 @@ def test_the_relay_does_not_keep_out_what_it_publishes_again(place: Place) -> No
     assert holder(place) == sent
 
 
-def test_the_relay_leaves_out_what_somebody_else_has_sent_meanwhile(place: Place) -> None:
-    with transaction.atomic(using=place.alias):
-        sent = send(place, 1, on_conflict="raise")
-        connections[place.alias].run_on_commit.clear()
-    WaitingRows(Database(place.alias)).give_up([sent])
+@pytest.mark.parametrize("on_conflict", ["drop", "raise"])
+def test_the_relay_leaves_out_what_somebody_else_has_sent_meanwhile(
+    place: Place, on_conflict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a message whose broker was away when its transaction had committed
+    def away(outgoing: Any) -> None:
+        raise BrokerConnectionError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.broker, "_enqueue", away)
+        with transaction.atomic(using=place.alias):
+            sent = send(place, 1, on_conflict=on_conflict)
+    assert place.waiting() == [sent]
     held_by = holder(place)
 
+    # When the relay comes to it
     Relay(place.broker, "me").work()
 
+    # Then nothing of it is left, and nobody is shown that it waits
     assert place.sent() == [held_by]
     assert place.waiting() == []
+    records = MessageRecord.objects.using(records_database.alias(place.broker)).filter(message_id=sent)
+    assert set(records.values_list("state", flat=True)) <= {"discarded"}

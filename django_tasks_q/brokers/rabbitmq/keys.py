@@ -107,7 +107,11 @@ class Keys:
         wanting = [item for item in settlement.then if item.unique is not None]
         left_out: Mapping[str, str] = {}
         try:
-            left_out = require_holders().take(wanting, caused=True)
+            holders = require_holders()
+            if isinstance(settlement.outcome, _FINAL) and settlement.unique in map(_key, wanting):
+                # What comes next may take the key of what ends with it.
+                holders.release([(settlement.unique, settlement.delivery.message_id)])
+            left_out = holders.take(wanting, caused=True)
             self._releases.sent(
                 [item.message.message_id for item in wanting if item.message.message_id not in left_out]
             )
@@ -137,6 +141,10 @@ class Keys:
         holders = get_unique_holders()
         if holders is not None:
             holders.close()
+
+
+def _key(item: Outgoing) -> str:
+    return "" if item.unique is None else item.unique.key
 
 
 def _reopened(letter: Kept) -> Outgoing | None:
