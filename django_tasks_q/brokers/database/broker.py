@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -111,7 +112,13 @@ class DatabaseBroker(Broker):
 
     def _enqueue_unique(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
         database = self.database
-        with database.atomic(savepoint=True) if database.is_in_transaction else database.transaction():
+        if database.is_in_transaction:
+            around: AbstractContextManager[None] = database.atomic(savepoint=True)
+        elif self.queries.sends_alone and len(outgoing) == 1 and not _moves_holders(outgoing[0]):
+            around = nullcontext()  # each statement is a step that may stand alone
+        else:
+            around = database.transaction()
+        with around:
             stored = self.settler.store_unique(outgoing)
             _refuse_duplicates(outgoing, stored.number + len(stored.left_out))
         return stored.left_out
@@ -323,6 +330,11 @@ class DatabaseBroker(Broker):
 
     def close(self) -> None:
         self.database.close()
+
+
+def _moves_holders(item: Outgoing) -> bool:
+    """Whether something happens to the message whose key a new one wants."""
+    return item.unique is not None and item.unique.on_conflict in ("replace", "refresh")
 
 
 def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: int) -> None:
