@@ -179,6 +179,14 @@ class Actor(Generic[P, R]):
         sent: Message[R] = await _off_the_loop(self.send_on_commit_with_options, **options)
         return sent
 
+    def unique_holder(self, *args: P.args, **kwargs: P.kwargs) -> str | None:
+        """The id of the message that holds the key of this call; None when it is free.
+
+        ``Broker.unique_holder(message)`` says it of a message with options of its own. ValueError for an actor that is
+        not ``unique``; BrokerConnectionError.
+        """
+        return self.broker.unique_holder(self.message(*args, **kwargs))
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now."""
         if not self.logger.isEnabledFor(10):

@@ -23,6 +23,7 @@ from .outbox import set_outbox
 from .rate_limits import get_rate_limiter_backend
 from .results import get_result_backend
 from .rules import set_control_store_factory
+from .unique_holders import set_unique_holders
 from .waiting_room import set_waiting_room
 from .worker.duties import set_services_factory
 
@@ -49,12 +50,13 @@ class DjangoTasksQConfig(AppConfig):
         from . import checks
         from .control_rows import DatabaseControlStore
         from .operations import lookup
-        from .waiting import DatabaseOutbox, DatabaseWaitingRoom
+        from .waiting import DatabaseOutbox, DatabaseUniqueHolders, DatabaseWaitingRoom
 
         set_lookup(lookup)
         set_outbox(DatabaseOutbox())
         set_waiting_room(DatabaseWaitingRoom())
         set_control_store_factory(lambda broker: DatabaseControlStore(broker, records_database.alias(broker)))
+        set_unique_holders(DatabaseUniqueHolders())
         checks.register_checks()
         setting_changed.connect(settings_broker.follow)
         error = _wrong_settings()

@@ -36,6 +36,7 @@ from .outbox import get_outbox
 from .recording import Recording
 from .sendable import check_delay, check_message, refuse_one_id
 from .states import State
+from .unique import HELD, is_unique, unique_of, with_key
 
 if TYPE_CHECKING:
     from .actor import Actor
@@ -163,11 +164,13 @@ class Broker(Hooks):
     def enqueue(self, message: Message[Any] | MessageProxy, *, delay: int | None = None) -> Message[Any]:
         """Send ``message``, ``delay`` milliseconds from now; also what a hook was given.
 
-        Inside the delivery that owns the message's id this becomes its retry instead.
+        Inside the delivery that owns the message's id this becomes its retry instead. Where a message holds the key of
+        this one, and that is to be the only one, nothing is sent and the message that is there is returned.
 
         Raises:
             QueueNotFound: nobody in this process declared the queue.
-            DuplicateMessage: a message of this id is still waiting or running.
+            DuplicateMessage: a message of this id is still waiting or running; or one of its key (``holder``), and
+                ``on_conflict`` is "raise".
             EncodeError: an argument cannot be encoded.
             BrokerConnectionError: the broker cannot be reached.
         """
@@ -179,18 +182,21 @@ class Broker(Hooks):
             running.proxy.retry_as(message, delay)
             return message
         outgoing = self.prepare(message, delay)
-        self._enqueue([outgoing])
+        left_out = self._enqueue([outgoing])
+        if left_out:
+            return self._there([outgoing], left_out)[0]
         self.announce(outgoing)
         return outgoing.message
 
     def enqueue_many(self, messages: Iterable[Message[Any]]) -> list[Message[Any]]:
         """Send many messages in as few round trips as possible; each queue's batch all or nothing.
 
-        All of them are checked and encoded before the first is sent.
+        All of them are checked and encoded before the first is sent. In the place of one that was left out, because
+        its key is held, stands the message that is there.
         """
         outgoing = [self.prepare(message) for message in messages]
-        self.publish(outgoing)
-        return [item.message for item in outgoing]
+        left_out = self.publish(outgoing)
+        return self._there(outgoing, left_out) if left_out else [item.message for item in outgoing]
 
     def enqueue_on_commit(self, messages: Iterable[Message[Any]], *, using: str | None = None) -> list[Message[Any]]:
         """Send messages when the open transaction of database ``using`` commits; at once when none is open.
@@ -201,22 +207,51 @@ class Broker(Hooks):
         """
         outgoing = [self.prepare(message) for message in messages]
         outbox = get_outbox()
+        left_out: Mapping[str, str] | None = None
         if outbox is None:
-            self.publish(outgoing)
+            left_out = self.publish(outgoing)
         elif outgoing:
-            outbox.send(self, outgoing, using)
-        return [item.message for item in outgoing]
+            left_out = outbox.send(self, outgoing, using)
+        return self._there(outgoing, left_out) if left_out else [item.message for item in outgoing]
 
     def sends_within(self, using: str) -> bool:
         """Whether a send is part of the open transaction of the database ``using``."""
         return False
 
-    def publish(self, outgoing: Sequence[Outgoing]) -> None:
-        """Send what was prepared, in as few round trips as possible. Errors as :meth:`enqueue`."""
+    def publish(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
+        """Send what was prepared, in as few round trips as possible. Errors as :meth:`enqueue`.
+
+        Returns what was left out because its key is held, by id: the ids of the holders.
+        """
+        left_out: dict[str, str] = {}
         for start in range(0, len(outgoing), MAX_BATCH):
-            self._enqueue(outgoing[start : start + MAX_BATCH])
+            left_out.update(self._enqueue(outgoing[start : start + MAX_BATCH]) or {})
         for item in outgoing:
-            self.announce(item)
+            if item.message.message_id not in left_out:
+                self.announce(item)
+        return left_out
+
+    def _there(self, outgoing: Sequence[Outgoing], left_out: Mapping[str, str]) -> list[Message[Any]]:
+        """What was sent, and in the place of what was left out the messages that hold its key.
+
+        One that has ended meanwhile, or that its broker cannot show, has the id of the holder and is otherwise as what
+        was left out.
+        """
+        sent = {item.message.message_id: item.message for item in outgoing if item.message.message_id not in left_out}
+        wanted = [holder for holder in dict.fromkeys(left_out.values()) if holder not in sent]
+        held = self.look_up(wanted) if wanted and self.capabilities.peek.level == "same" else {}
+        there = []
+        for item in outgoing:
+            holder = left_out.get(item.message.message_id)
+            if holder is None:
+                there.append(item.message)
+            elif holder in sent:
+                there.append(sent[holder])
+            elif holder in held:
+                there.append(Message.decode(held[holder].delivery.payload))
+            else:
+                there.append(item.message.copy(message_id=holder))
+        return there
 
     def prepare(
         self,
@@ -238,6 +273,12 @@ class Broker(Hooks):
             delay = message.options.get("delay")
         eta = message.options.get("eta") if delay is None else None
         check_delay(delay, eta)
+        actor = self.actors.get(message.actor_name)
+        # Whether anybody says so is asked first, and here: this is the way of every message.
+        if ("unique" in message.options or (actor is not None and "unique" in actor.options)) and is_unique(
+            message, actor
+        ):
+            message = with_key(message, actor)
         self.emit_before("enqueue", message, delay)
         payload = message.encode()
         if len(payload) > self.max_message_bytes:
@@ -266,7 +307,10 @@ class Broker(Hooks):
         priority = message.options.get("priority", 0 if actor is None else actor.priority)
         app_label, options = ("", {}) if actor is None else (actor.app_label, actor.options)
         record = self.recording.wants(message.options, options)
-        return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record)
+        if HELD not in message.options:
+            return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record)
+        unique = unique_of(message)
+        return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record, unique=unique)
 
     def _options_of(self, message: Message[Any]) -> Mapping[str, Any]:
         """What its actor declares, as far as this process knows it."""
@@ -278,8 +322,38 @@ class Broker(Hooks):
         self.emit_after("enqueue", outgoing.message, outgoing.delay)
 
     @abstractmethod
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
-        """Store a batch, all or nothing for each queue. Raises DuplicateMessage or a BrokerError."""
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str] | None:
+        """Store a batch, all or nothing for each queue. Raises DuplicateMessage or a BrokerError.
+
+        Returns what was left out because its key is held, by id: the ids of the holders. None: nothing was.
+        """
+
+    # Keys of which there is one message
+
+    def unique_holder(self, message: Message[Any]) -> str | None:
+        """The id of the message that holds the key which ``message`` would take; None when it is free.
+
+        Nothing is sent. ValueError for a message that takes no key, otherwise errors as :meth:`enqueue`.
+        """
+        actor = self.actors.get(message.actor_name)
+        if not is_unique(message, actor):
+            raise ValueError(f"Messages of {message.actor_name!r} take no key: the option unique says that they do.")
+        unique = unique_of(with_key(message, actor))
+        assert unique is not None
+        return self._holder_of(q_name(message.queue_name), unique.key)
+
+    keys_in_rows: bool = False
+    """Whether who holds which key is kept by :mod:`django_tasks_q.unique_holders`, and the keeper looks after it."""
+
+    def _holder_of(self, queue_name: str, key: str) -> str | None:
+        """The id of the message that holds a key."""
+        return None
+
+    def let_go(self, delivery: Delivery, key: str) -> None:
+        """The attempt of this delivery begins, and its message holds ``key`` no longer than until then.
+
+        Does nothing when the delivery is somebody else's by now. Raises BrokerConnectionError.
+        """
 
     # Consuming
 
@@ -383,6 +457,9 @@ class Broker(Hooks):
         :meth:`enqueue`.
         """
         outgoing = self.prepare(message, parent_id=message_id)
+        if outgoing.unique is not None:  # a dead letter does not go for a message that is left out
+            unique = msgspec.structs.replace(outgoing.unique, on_conflict="raise")
+            outgoing = msgspec.structs.replace(outgoing, unique=unique)
         replaced = self._replace(message_id, outgoing)
         if replaced:
             self.announce(outgoing)

@@ -29,6 +29,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     fenced_settle: Capability = SAME
     atomic_settle: Capability = SAME
     unique_ids: Capability = SAME
+    unique_keys: Capability = SAME
     suspects: Capability = SAME
     peek: Capability = SAME
     counts: Capability = SAME

@@ -10,6 +10,7 @@ import msgspec
 from .message import Message
 from .outcomes import ErrorInfo, Outcome, Retry
 from .progress import Progress
+from .unique import Unique
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -18,7 +19,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     ``delay`` is milliseconds from now by the store's clock, ``eta`` epoch milliseconds; both None: at once.
     ``sent_since`` (epoch milliseconds of this machine's clock): it was made then and may have been sent since, so a
     broker that can tell leaves out what it has, or had at that time or later. What ended before was another message,
-    whose id is used again. ``life``: at least; of a message that begins another one.
+    whose id is used again. ``life``: at least; of a message that begins another one. ``unique``: the key that it takes
+    or finds taken.
     """
 
     message: Message[Any]
@@ -31,6 +33,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     record: bool = True
     sent_since: int | None = None
     life: int = 0
+    unique: Unique | None = None
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -73,6 +76,7 @@ class Settlement(msgspec.Struct, frozen=True):
     ``app_label`` is the actor's, for the record that a message without one gets when it dies. ``result`` is stored
     before, or in the same step where :meth:`Broker.carries_results`; ``result_error`` is what kept it from that, which
     is recorded where the message itself has no error. ``progress``: the last that the attempt said of itself.
+    ``unique``: the key that the message carries, for a broker that does not find it by the message.
     """
 
     delivery: Delivery
@@ -87,6 +91,7 @@ class Settlement(msgspec.Struct, frozen=True):
     result: Result | None = None
     result_error: ErrorInfo | None = None
     progress: Progress | None = None
+    unique: str = ""
 
 
 class Started(msgspec.Struct, frozen=True):

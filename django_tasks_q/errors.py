@@ -58,7 +58,11 @@ class QueueNotFound(BrokerError):
 
 
 class DuplicateMessage(BrokerError):
-    """A message with this id is still waiting or running."""
+    """A message with this id is still waiting or running, or one that holds the key: ``holder`` is its id then."""
+
+    def __init__(self, message: str | None = None, holder: str = "") -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class NotADeadLetter(BrokerError):

@@ -88,6 +88,14 @@ class VendorIndex(models.Index):
         return index.create_sql(model, schema_editor, using, **kwargs)
 
 
+class UniqueIndex(VendorIndex):
+    """The same, and no two rows have the same values; null is equal to nothing."""
+
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+        sql = schema_editor.sql_create_index.replace("CREATE INDEX", "CREATE UNIQUE INDEX", 1)
+        return super().create_sql(model, schema_editor, using, sql=sql, **kwargs)
+
+
 class MessageRecord(models.Model):
     """What is known of one message. Written by the engine; people read and query it."""
 
@@ -287,6 +295,10 @@ class QueuedMessage(models.Model):
 
     ``id`` is its place in line and never changes, so what is given back stands where it stood. (``id``,
     ``deliveries``, ``owner``) is the fence: only who made that claim can settle it.
+
+    A message of which one is enough holds ``unique_key`` as long as its row has it, at most until ``unique_until``.
+    What has given its key up (a dead letter; a message that has started, if that is where it ends) remembers it, with
+    its own id behind it, which no other row has.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -306,6 +318,8 @@ class QueuedMessage(models.Model):
     died_at = models.BigIntegerField(default=0)
     record = models.BooleanField(default=True)
     payload = models.BinaryField()
+    unique_key = IdField(max_length=64, null=True)
+    unique_until = models.BigIntegerField(null=True)
 
     class Meta:
         verbose_name = _("queued message")
@@ -335,6 +349,12 @@ class QueuedMessage(models.Model):
                 where=Q(place=Place.SUSPECT),
                 mysql=["place", "priority", "id"],
             ),
+            UniqueIndex(
+                fields=["unique_key"],
+                name="dtq_queue_unique",
+                where=Q(unique_key__isnull=False),
+                mysql=["unique_key"],
+            ),
         ]
 
     def __str__(self) -> str:
@@ -354,6 +374,34 @@ class QueueWorker(models.Model):
 
     def __str__(self) -> str:
         return str(self.worker_id)
+
+
+class UniqueHolder(models.Model):
+    """Who holds a key of which there is one message, for a broker that cannot know it. Times are epoch milliseconds of
+    the database.
+
+    ``sent``: the broker has taken the message; until then its sender may have died. ``expires_at``: when the key is
+    free whatever becomes of the message. It is free when the row is gone.
+    """
+
+    unique_key = IdField(max_length=64, primary_key=True)
+    message_id = IdField(max_length=MAX_ID_LENGTH)
+    queue_name = NameField(max_length=MAX_NAME_LENGTH)
+    taken_at = models.BigIntegerField()
+    sent = models.BooleanField(default=False)
+    expires_at = models.BigIntegerField(null=True)
+
+    class Meta:
+        verbose_name = _("holder of a key")
+        verbose_name_plural = _("holders of keys")
+        default_permissions = ()
+        indexes = [
+            models.Index(fields=["message_id"], name="dtq_holder_message"),
+            models.Index(fields=["taken_at"], name="dtq_holder_taken"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.unique_key} {self.message_id}"
 
 
 class WaitingMessage(models.Model):

@@ -17,11 +17,12 @@ from .rate_limits.rate_limiter import check_limit
 from .sendable import check_delay
 from .stamps import OPTION
 from .timetable import make_timetable
+from .unique import check_unique
 
 if TYPE_CHECKING:
     from .broker import Broker
 
-_FOR_BOTH = frozenset({"delivery_limit", "inherit_stamps", "record", "stamps"})
+_FOR_BOTH = frozenset({"delivery_limit", "inherit_stamps", "on_conflict", "record", "stamps", "unique", "unique_key"})
 """Options that the engine itself reads, for actors and messages alike."""
 
 _FOR_ACTORS = _FOR_BOTH | {"on_commit", "schedule"}
@@ -29,7 +30,7 @@ _FOR_ACTORS = _FOR_BOTH | {"on_commit", "schedule"}
 
 _MESSAGE_ONLY = frozenset({"priority", "broker_priority", "message_id", "pipe_target"})
 _ACTOR_ONLY = frozenset({"retry_when", "throws", "queue_name", "schedule"})
-_LIMIT_KEYS = ("concurrency_key", "rate_limit_key")
+_KEYS = ("concurrency_key", "rate_limit_key", "unique_key")
 _TARGETS = ("on_failure", "on_success", "on_retry_exhausted")
 _DURATIONS = ("min_backoff", "max_backoff", "max_age", "time_limit", "result_ttl")
 _MAY_BE_ENDLESS = ("max_age", "time_limit")
@@ -57,7 +58,7 @@ def message_options(broker: Broker, options: Mapping[str, Any], what: str) -> di
     if "message_id" in options and not 0 < len(str(options["message_id"])) <= MAX_ID_LENGTH:
         raise ValueError(f"message_id has 1 to {MAX_ID_LENGTH} characters: {options['message_id']!r:.80}")
     _check_numbers(options)
-    for name in _LIMIT_KEYS:
+    for name in _KEYS:
         if callable(options.get(name)):
             raise ValueError(f"{name} of a message is text; only an actor's can be a callable.")
     return plain(options)
@@ -110,6 +111,7 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
     if retries is not None and (type(retries) is not int or retries < 0):
         raise ValueError(f"max_retries is a whole number from 0 on, or None for ever: {retries!r}")
     _check_limits(options)
+    check_unique(options)
     for name in ("record", "on_commit", "store_results", "inherit_stamps"):
         if type(options.get(name, True)) is not bool:
             raise ValueError(f"{name} is True or False: {options[name]!r}")
@@ -121,7 +123,7 @@ def _check_limits(options: Mapping[str, Any]) -> None:
         check_limit(options["concurrency"], "concurrency")
     if options.get("rate_limit") is not None:
         parse_rate(options["rate_limit"])
-    for name in _LIMIT_KEYS:
+    for name in _KEYS:
         key = options.get(name)
         if key is not None and not callable(key) and (not isinstance(key, str) or not key or not key.isprintable()):
             raise ValueError(f"{name} is printable text, or a callable that makes it of the arguments: {key!r:.80}")

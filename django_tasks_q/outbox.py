@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -18,11 +18,11 @@ class Outbox(ABC):
     """Sends messages when a transaction commits, whatever happens to the process or the broker at that moment."""
 
     @abstractmethod
-    def send(self, broker: Broker, outgoing: Sequence[Outgoing], using: str | None) -> None:
+    def send(self, broker: Broker, outgoing: Sequence[Outgoing], using: str | None) -> Mapping[str, str] | None:
         """Publish when the open transaction of database ``using`` commits, at once when none is open.
 
         None is the default database. Nothing is published when the transaction, or the savepoint it happened in, is
-        rolled back.
+        rolled back. Returns what :meth:`Broker.publish` does, where that is known already.
         """
 
 

@@ -12,7 +12,8 @@ from .message import Message
 def send_many(
     messages: Iterable[Message[Any]], *, on_commit: bool = False, using: str | None = None
 ) -> list[Message[Any]]:
-    """Send messages in as few round trips as possible; returns them in order.
+    """Send messages in as few round trips as possible; returns them in order, and in the place of one whose key is held
+    (:mod:`django_tasks_q.unique`) the message that is there.
 
     All are checked and encoded before the first is sent; the messages of one batch go out together or not at all. Times
     and options are those the messages were built with (``actor.message_with_options(delay=…)``). Errors as
@@ -34,14 +35,14 @@ def send_many(
 
 
 def send_through(broker: Broker, messages: Sequence[Message[Any]]) -> list[Message[Any]]:
-    """Send messages now, those whose actors are declared so on commit; they are returned as they are sent."""
+    """Send messages now, those whose actors are declared so on commit; returns what is there, in order."""
     waiting = [message for message in messages if _waits(broker, message)]
     if not waiting:
         return broker.enqueue_many(messages) if messages else []
+    later = iter(broker.enqueue_on_commit(waiting))
     at_once = [message for message in messages if not _waits(broker, message)]
-    sent = iter(broker.enqueue_on_commit(waiting))
-    sent_at_once = iter(broker.enqueue_many(at_once) if at_once else ())
-    return [next(sent) if _waits(broker, message) else next(sent_at_once) for message in messages]
+    now = iter(broker.enqueue_many(at_once) if at_once else ())
+    return [next(later if _waits(broker, message) else now) for message in messages]
 
 
 def _waits(broker: Broker, message: Message[Any]) -> bool:

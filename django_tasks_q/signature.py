@@ -43,6 +43,14 @@ class Signature:
         except TypeError as error:
             raise self._misfit(error, args, kwargs) from None
 
+    def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by the names of their parameters, as far as they were given; errors as of
+        :meth:`check_partial`."""
+        try:
+            return dict(self._signature.bind_partial(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise self._misfit(error, args, kwargs) from None
+
     def _misfit(self, error: TypeError, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BadArguments:
         # Types, not values: the text goes to records and logs, which may have to hide them.
         got = ", ".join([type(arg).__name__ for arg in args] + [f"{name}=…" for name in kwargs])

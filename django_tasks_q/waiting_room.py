@@ -95,6 +95,11 @@ class WaitingRoom(ABC):
         """
 
     @abstractmethod
+    def postpone(self, message_id: str, due_at: int) -> bool:
+        """Have a message that waits here, and that nobody is publishing, wait until another time (epoch milliseconds);
+        False when there is none. A dead letter waits for nothing."""
+
+    @abstractmethod
     def discard(self, message_ids: Sequence[str]) -> list[Kept]:
         """Forget these messages, delayed or dead; those that were here and that nobody is publishing."""
 

@@ -21,6 +21,7 @@ PROMISES: Mapping[str, str] = {
     "fenced_settle": "a worker that was declared dead can settle nothing",
     "atomic_settle": "the outcome of a message and what it causes are one step",
     "unique_ids": "an id is there once while its message waits, runs or is dead",
+    "unique_keys": "of messages that take the same key one is there until it has ended",
     "suspects": "a message that was lost with its worker too often runs alone",
     "peek": "messages can be looked at and picked out without being taken",
     "counts": "what each queue holds is known in numbers",

@@ -27,6 +27,8 @@ class Composition(ABC):
     """Messages in an order. ``group_id`` names it: every message that it sends carries it, and so do the records."""
 
     broker: Broker
+    is_line: bool = False
+    """Whether each part is sent on account of the one before."""
 
     def __init__(self) -> None:
         self.group_id = generate_unique_id()
@@ -104,7 +106,8 @@ class Composition(ABC):
 
     @abstractmethod
     def check_callbacks(self) -> None:
-        """RuntimeError when something in it needs ``GroupCallbacks`` and the broker has none."""
+        """RuntimeError when something in it needs ``GroupCallbacks`` and the broker has none; ValueError for a member
+        of a group that might never be sent."""
 
     @abstractmethod
     def outcome(self, store: ResultBackend, *, block: bool, timeout: int | None) -> Any:

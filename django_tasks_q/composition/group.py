@@ -17,6 +17,7 @@ from ..sending import send_through
 from ..stamps import Stamps
 from .composition import Composition, End, are_there, await_end_of, end_of, result_of
 from .deadline import Deadline
+from .left_out import check_members
 from .waits import postponed
 
 _NAMESPACE = UUID("0d1b9d34-52c5-4f0e-9f0c-6b6a0a4cf9f1")
@@ -86,6 +87,8 @@ class group(Composition):
 
         Raises:
             RuntimeError: it has callbacks and the broker has no ``GroupCallbacks`` in its middleware.
+            ValueError: a member might be left out because its key is held (:mod:`django_tasks_q.unique`).
+            DuplicateMessage: the key of a member is held, and its ``on_conflict`` is "raise".
             EncodeError: an argument cannot be encoded; nothing was sent.
             BrokerConnectionError: the broker cannot be reached.
         """
@@ -150,6 +153,7 @@ class group(Composition):
 
     def check_callbacks(self, *, is_waited_for: bool = False) -> None:
         """``is_waited_for``: something follows the group."""
+        check_members(self.broker, self.children)
         needs = is_waited_for or self.completion_callbacks or self.failure_callbacks
         if needs and not any(isinstance(item, GroupCallbacks) for item in self.broker.middleware):
             raise RuntimeError(

@@ -44,6 +44,8 @@ class pipeline(Composition):
             are not stored.
     """
 
+    is_line = True
+
     def __init__(self, children: Iterable[Message[Any] | Composition], *, broker: Broker | None = None) -> None:
         super().__init__()
         self.broker = broker or get_broker()

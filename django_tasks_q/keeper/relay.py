@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import ERROR, INFO
 
 from django.db import connections
 
@@ -14,7 +15,7 @@ from ..errors import BrokerConnectionError, BrokerNotReady, DecodeError, Duplica
 from ..logging import get_logger
 from ..outbox import safe
 from ..sql import Database
-from ..waiting import WaitingRow, WaitingRows, sent_before
+from ..waiting import WaitingRow, WaitingRows, note_left_out, sent_before
 from .service import Service
 from .service_lease import LeaderLease
 
@@ -107,7 +108,7 @@ class Relay(Service):
         """Together; what the broker refuses is found one by one, so that it does not keep the others back."""
         try:
             with safe():
-                self._broker.publish([item for _, item in readable])
+                left_out = self._broker.publish([item for _, item in readable])
         except _AWAY:
             raise
         except Exception:
@@ -115,18 +116,21 @@ class Relay(Service):
                 self._publish_one(rows, row, item)
         else:
             rows.delete([row.message_id for row, _ in readable])
+            note_left_out(self._broker, list(left_out))
 
     def _publish_one(self, rows: WaitingRows, row: WaitingRow, item: Outgoing) -> None:
         try:
             with safe():
-                self._broker.publish([item])
+                left_out = self._broker.publish([item])
         except _AWAY:
             raise
-        except DuplicateMessage:
-            logger.info("The broker has waiting message %s already.", row.message_id)
+        except DuplicateMessage as error:
+            logger.log(ERROR if error.holder else INFO, "Waiting message %s is not sent: %s", row.message_id, error)
             rows.delete([row.message_id])
+            note_left_out(self._broker, [row.message_id] if error.holder else [])
         except Exception:
             logger.exception("The broker does not take waiting message %s; it stays where it is.", row.message_id)
             rows.set_aside([row.message_id])
         else:
             rows.delete([row.message_id])
+            note_left_out(self._broker, list(left_out))

@@ -28,6 +28,7 @@ from .relay import Relay
 from .sampler import QueueSampler, WorkerSampler
 from .scheduler import Scheduler
 from .service import Service
+from .unique_keys import UniqueKeys
 from .waiting_service import Intake, Release
 
 logger = get_logger(__name__)
@@ -63,6 +64,7 @@ def make_services(
         MutexMirror(database, board),
         Scheduler(broker, database, owner),
         *([] if broker.journal is None else [MirrorService(broker, owner)]),
+        *([] if not broker.keys_in_rows else [UniqueKeys(broker, database, owner)]),
         *([Intake(broker, database), Release(broker, database)] if broker.waits_in_rows else []),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..broker import Broker
@@ -37,9 +37,10 @@ class ImmediateBroker(StandIn):
         self._run()
         return sent
 
-    def publish(self, outgoing: Sequence[Outgoing]) -> None:
-        super().publish(outgoing)
+    def publish(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
+        left_out = super().publish(outgoing)
         self._run()
+        return left_out
 
     def _run(self) -> None:
         if not is_drained(self):  # else whoever drains it takes these next

@@ -114,7 +114,8 @@ class StandIn(StubBroker):
         outgoing = [self.prepare(message) for message in messages]
         alias = using or DEFAULT_DB_ALIAS
         if get_outbox() is None or not connections[alias].in_atomic_block:
-            self.publish(outgoing)
+            left_out = self.publish(outgoing)
+            return self._there(outgoing, left_out) if left_out else [item.message for item in outgoing]
         else:
             self.uncommitted += outgoing
             transaction.on_commit(lambda: self._committed(outgoing), using=alias)

@@ -3,8 +3,17 @@ broker that cannot keep what is delayed or dead itself."""
 
 from __future__ import annotations
 
-from .outbox import DatabaseOutbox, sent_before
+from .holders import DatabaseUniqueHolders
+from .outbox import DatabaseOutbox, note_left_out, sent_before
 from .room import DatabaseWaitingRoom
 from .rows import WaitingRow, WaitingRows
 
-__all__ = ["DatabaseOutbox", "DatabaseWaitingRoom", "WaitingRow", "WaitingRows", "sent_before"]
+__all__ = [
+    "DatabaseOutbox",
+    "DatabaseUniqueHolders",
+    "DatabaseWaitingRoom",
+    "WaitingRow",
+    "WaitingRows",
+    "note_left_out",
+    "sent_before",
+]

@@ -170,6 +170,14 @@ class KeptRows:
 
     # Others
 
+    def postpone(self, message_id: str, due_at: int) -> bool:
+        where = f"{self._is_nobodys} AND NOT {_IS_DEAD} AND message_id {self._words.in_ids}"
+        found = self._find(where, (self._ids([message_id]),), "ORDER BY id")
+        due, mark = dialect.as_now(self._database, due_at), self._words.mark
+        kind = f"kind = '{WaitingMessage.Kind.DELAY.value}', reason = ''"  # whoever was parked is not called any more
+        self._change(found, f"{kind}, due_at = {mark}, expires_at = {mark}", due, due)
+        return bool(found)
+
     def discard(self, message_ids: Sequence[str]) -> list[Kept]:
         where = f"{self._is_nobodys} AND message_id {self._words.in_ids}"
         return self._delete(self._find(where, (self._ids(message_ids),), "ORDER BY id"))

@@ -6,7 +6,7 @@ whatever dies or is away at that moment, the rows stay and the relay publishes t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
@@ -17,8 +17,10 @@ from ..deliveries import Outgoing
 from ..errors import BrokerError, DuplicateMessage, PartialSendError
 from ..logging import get_logger
 from ..mirror import RecordWriter
+from ..models import MessageRecord
 from ..outbox import Outbox, safe
 from ..sql import Database
+from ..states import State
 from .apart import is_a_tests
 from .rows import WaitingRows
 
@@ -34,15 +36,16 @@ class DatabaseOutbox(Outbox):
     def __init__(self) -> None:
         self._silent_until = 0.0
 
-    def send(self, broker: Broker, outgoing: Sequence[Outgoing], using: str | None) -> None:
+    def send(self, broker: Broker, outgoing: Sequence[Outgoing], using: str | None) -> Mapping[str, str] | None:
         alias = using or DEFAULT_DB_ALIAS
         database = Database(alias)
         if not database.is_in_transaction or broker.sends_within(alias):
-            broker.publish(outgoing)
-        elif not conf.get("OUTBOX"):
+            return broker.publish(outgoing)
+        if not conf.get("OUTBOX"):
             transaction.on_commit(lambda: broker.publish(outgoing), using=alias)
         else:
             self._wait(broker, database, outgoing)
+        return None
 
     def _wait(self, broker: Broker, database: Database, outgoing: Sequence[Outgoing]) -> None:
         connection: Any = database.connection
@@ -148,6 +151,15 @@ def note_pending(broker: Broker, items: list[Outgoing]) -> None:
     now = clock.wall_ms()
     with database.atomic(savepoint=True):  # the caller may have a transaction open there, which is not ours to undo
         RecordWriter(database, broker.recording).write([changes.pending(item, now) for item in items])
+
+
+def note_left_out(broker: Broker, message_ids: Sequence[str]) -> None:
+    """The records of messages that people saw waiting for their broker, and that were not sent: their keys are held."""
+    if message_ids and broker.journal is not None:
+        pending = MessageRecord.objects.using(records_database.alias(broker)).filter(
+            message_id__in=message_ids, state=State.PENDING.value
+        )
+        pending.update(state=State.DISCARDED.value, finished_at=clock.as_datetime(clock.wall_ms()))
 
 
 class _Batch:

@@ -57,6 +57,9 @@ class DatabaseWaitingRoom(WaitingRoom):
     def replace(self, message_id: str, item: Kept) -> Kept | None:
         return self._write(lambda rows: rows.replace(message_id, item))
 
+    def postpone(self, message_id: str, due_at: int) -> bool:
+        return self._write(lambda rows: rows.postpone(message_id, due_at))
+
     def discard(self, message_ids: Sequence[str]) -> list[Kept]:
         return list(chain(*self._write_all(message_ids, KeptRows.discard)))
 

@@ -34,6 +34,7 @@ from ..outcomes import (
 )
 from ..results.middleware import failure_of
 from ..rules.rules import paused_key
+from ..unique import HELD, UNTIL_STARTED
 from .attempt import Attempt, Returned
 from .slot import Slot
 
@@ -159,6 +160,8 @@ class Executor:
                 hook(self._broker, proxy)
             if not proxy.failed:
                 attempt.actor.signature.check(proxy.args, proxy.kwargs)
+                if proxy.options.get("unique") == UNTIL_STARTED:
+                    self._broker.let_go(attempt.delivery, proxy.options.get(HELD, ""))
                 if not calls:
                     return None
                 result = self._call(attempt)
@@ -240,7 +243,7 @@ class Executor:
         label = "" if actor is None else actor.app_label
         return Settlement(
             delivery, outcome, error, then, payload, started_at, clock.wall_ms(), exception, label,
-            proxy.result, proxy.result_error, proxy.latest_progress,
+            proxy.result, proxy.result_error, proxy.latest_progress, proxy.options.get(HELD, ""),
         )  # fmt: skip
 
     def _warn_of_loss(self, proxy: MessageProxy) -> None:

@@ -35,6 +35,7 @@ from django_tasks_q.mirror.text import original
 from django_tasks_q.models import Attempt, MessageRecord
 from django_tasks_q.operations.progress import progress_of
 from django_tasks_q.outcomes import Dead, ErrorInfo, Outcome
+from django_tasks_q.unique import key_in
 from tests.support.waiting import until
 
 PATIENCE = 20
@@ -138,7 +139,8 @@ class Desk:
         return not self.call(self.consumer.exchange, [], 100).deliveries
 
     def settle(self, delivery: Delivery, outcome: Outcome, **fields: Any) -> Exchange:
-        return self.exchange([Settlement(delivery, outcome, **fields)])
+        """As a worker does, which knows the message."""
+        return self.exchange([Settlement(delivery, outcome, unique=key_in(delivery.payload), **fields)])
 
     def fail(self, delivery: Delivery, outcome: Outcome, **fields: Any) -> Exchange:
         """Settle an attempt that ended with an error."""

@@ -26,6 +26,7 @@ from django_tasks_q.message import Message
 from django_tasks_q.outcomes import DONE, HANDED_BACK, REVOKED, SKIPPED, Dead, Outcome, Parked, Requeue, Retry
 from django_tasks_q.recording import Recording
 from tests.brokers.bench import BOOM, Bench, Desk, Story
+from tests.brokers.unique import OneOfAKey
 from tests.support.waiting import until, within
 
 AN_HOUR = 3_600_000
@@ -1483,6 +1484,7 @@ class Conformance(
     Recorded,
     Waiting,
     Crowds,
+    OneOfAKey,
 ):
     """All sentences. ``broker`` is ``stub`` or an alias of ``DATABASES``."""
 

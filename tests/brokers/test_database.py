@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -21,6 +23,7 @@ from django_tasks_q.sql import Database
 from tests import settings
 from tests.brokers.bench import Bench, Desk
 from tests.brokers.conformance import Conformance, wait_until_found
+from tests.brokers.unique import KEY, send_apart, sent
 from tests.support.waiting import within
 
 
@@ -71,6 +74,67 @@ class Databases(Conformance):
 
         assert bench.peek() == []
         assert bench.stories() == {}
+
+    @pytest.mark.beyond_the_model
+    def test_a_key_that_was_taken_in_a_transaction_is_free_when_it_is_rolled_back(self, bench: Bench) -> None:
+        with pytest.raises(Interruption), transaction.atomic(using=self.broker):
+            assert sent(bench, "m1") == "m1"
+            assert sent(bench, "m2") == "m1"
+            raise Interruption
+
+        assert sent(bench, "m3") == "m3"
+
+    @pytest.mark.beyond_the_model
+    @pytest.mark.parametrize("commits", [True, False])
+    def test_who_sends_a_key_of_an_open_transaction_waits_for_its_end(self, bench: Bench, commits: bool) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            with suppress(Interruption), transaction.atomic(using=self.broker):
+                assert sent(bench, "m1") == "m1"
+                other = pool.submit(send_apart, bench, "m2")
+                with pytest.raises(TimeoutError):
+                    other.result(0.3)
+                if not commits:
+                    raise Interruption
+
+            assert other.result(20) == ("m1" if commits else "m2")
+
+    @pytest.mark.beyond_the_model
+    def test_a_send_on_commit_returns_the_message_that_is_there(self, bench: Bench) -> None:
+        sent(bench, "m1")
+
+        with transaction.atomic(using=self.broker):
+            [there] = bench.broker.enqueue_on_commit([bench.message("m2", **KEY)], using=self.broker)
+
+        assert there.message_id == "m1"
+        assert bench.peek() == ["m1"]
+
+    @pytest.mark.beyond_the_model
+    def test_a_conflict_leaves_the_transaction_usable(self, bench: Bench) -> None:
+        sent(bench, "m1")
+
+        with transaction.atomic(using=self.broker):
+            with pytest.raises(DuplicateMessage):
+                sent(bench, "m2", on_conflict="raise")
+            bench.send("m3")
+            assert sent(bench, "m4") == "m1"
+            assert sent(bench, "m5", on_conflict="replace") == "m5"
+
+        assert bench.peek() == ["m3", "m5"]
+
+    @pytest.mark.beyond_the_model
+    def test_messages_that_take_no_keys_cost_nothing_for_those_that_do(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said: list[str] = []
+        monkeypatch.setattr(Database, "watch", staticmethod(said.append))
+        desk = bench.worker()
+
+        bench.send("m1")
+        bench.broker.enqueue_many([bench.message("m2"), bench.message("m3")])
+        desk.exchange([Settlement(delivery, DONE) for delivery in desk.take(3)])
+
+        assert said
+        assert [sql for sql in said if "unique" in sql] == []
 
     @pytest.mark.beyond_the_model
     def test_a_send_in_a_savepoint_is_rolled_back_with_it(self, bench: Bench) -> None:

@@ -13,6 +13,7 @@ class Weaker(
     weaker.OnlyRowsAreShown,
     weaker.CountsAreRough,
     weaker.WaitsAreRows,
+    weaker.KeysAreRows,
 ):
     """What RabbitMQ promises less than the model."""
 

@@ -279,7 +279,7 @@ class TestLostAnswers:
         late = sent[0]
         consumer.exchange([Settlement(consumer.exchange([], 1).deliveries[0], DONE)], 0)
 
-        fenced, _, refused, _, _, claimed = broker.carry_out(late)[0]
+        fenced, _, refused, _, _, claimed, _ = broker.carry_out(late)[0]
 
         assert (fenced, refused, claimed) == (0, [], [])
         assert holds(broker) == (0, 1, 0, 0)
@@ -293,7 +293,7 @@ class TestLostAnswers:
         consumer.exchange([], 1)
         send(broker, "m", "n")
 
-        claimed = broker.carry_out(sent[0])[0][-1]
+        claimed = broker.carry_out(sent[0])[0][5]
 
         assert claimed == []
         assert drained(broker, "other") == ["m", "n"]
@@ -432,6 +432,35 @@ class TestMissingParts:
             owner.exchange([], 0, [Started(delivery, NOON)])
             assert other.exchange([Settlement(delivery, DONE)], 0).refused == {delivery.handle}
             assert not owner.exchange([Settlement(delivery, DONE)], 0).refused
+
+
+def test_messages_that_take_no_keys_are_sent_as_if_there_were_none(
+    broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[tuple[str, int]] = []
+    call = broker.link.call
+    monkeypatch.setattr(broker.link, "call", lambda one: called.append((one.script.name, one.number)) or call(one))
+    send(broker, "known before")
+    called.clear()
+
+    send(broker, "m1")
+    send(broker, "m2", "m3")
+    send(broker, "m4", unique=True)
+
+    assert called == [("enqueue", 10), ("enqueue", 10), ("enqueue_unique", 14)]
+
+
+def test_what_has_ended_leaves_no_key_behind(broker: RedisBroker) -> None:
+    send(broker, "m1", "m2", "m3", unique=True)
+    broker.enqueue(Message("q", "work", (), {}, {"unique": True, "delay": AN_HOUR}, "m4"))
+    consumer = broker.consume(WorkerInfo("w"))
+    first, second, third = consumer.exchange([], 3).deliveries
+    consumer.exchange([Settlement(first, DONE), Settlement(second, Dead("throws")), Settlement(third, DONE)], 0)
+
+    broker.discard(["m2", "m4"])
+
+    assert [name for name in keys_of(broker) if name.endswith("unique")] == []
+    consumer.close()
 
 
 class TestCausing:

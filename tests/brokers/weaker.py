@@ -530,6 +530,20 @@ class WaitsAreRows:
         assert {delivery.message_id for delivery in deliveries} == {"delayed", "sent later"}
 
 
+class KeysAreRows:
+    """A broker whose keys are rows, and which cannot pick out what is ready."""
+
+    @beyond_the_model
+    def test_what_is_ready_is_replaced_by_the_new_message(self, bench: Bench) -> None:
+        assert weaker(bench, "unique_keys")
+        bench.send("m1", unique=True, unique_key="k")
+
+        there = bench.send("m2", unique=True, unique_key="k", on_conflict="replace")
+
+        assert [message.message_id for message in there] == ["m1"]
+        assert bench.has_ready("m1")
+
+
 class FewPriorities:
     """A broker with fewer levels than there are priorities: neighbours share one."""
 

@@ -342,7 +342,7 @@ def test_a_group_is_one_round_trip_and_its_delay_is_a_lower_bound(
 ) -> None:
     batches: list[list[int | None]] = []
     enqueue = stub._enqueue
-    monkeypatch.setattr(stub, "_enqueue", lambda batch: (batches.append([one.delay for one in batch]), enqueue(batch)))
+    monkeypatch.setattr(stub, "_enqueue", lambda batch: batches.append([one.delay for one in batch]) or enqueue(batch))
     own = world.double.message_with_options(args=(1,), delay=5_000)
     other = world.double.message_with_options(args=(1,), delay=50)
     inner = group([other, world.double.message(2) | world.double.message()])

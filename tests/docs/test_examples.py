@@ -16,7 +16,7 @@ from django.db import transaction
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from django_tasks_q import Worker, actor, conf, configured, get_broker, schedules, set_broker
+from django_tasks_q import Message, Worker, actor, conf, configured, get_broker, schedules, set_broker
 from django_tasks_q.models import MessageRecord, ServiceLease
 from django_tasks_q.testing import drain, on_commit
 from tests.docs.guide import DOCS, IN_MEMORY
@@ -26,7 +26,7 @@ BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 HERE = {
     *("admin", "async", "composition", "monitoring", "progress", "rate_limits", "records", "results", "schedules"),
-    *("settings", "transactions"),
+    *("settings", "transactions", "unique"),
 }
 ELSEWHERE = {*(page.stem for page in GUIDES), "testing"}
 """Pages whose examples other tests run: tests/docs/test_guides.py, tests/testing/test_documentation.py."""
@@ -37,23 +37,24 @@ class Examples:
 
     Attributes:
         names: what the module holds; at first what the page's reader has.
+        left: the examples that have not run.
     """
 
     def __init__(self, page: str, **names: Any) -> None:
         self.names: dict[str, Any] = {"__name__": "example", **names}
         self._page = DOCS / f"{page}.md"
-        self._left = BLOCK.findall(self._page.read_text(encoding="utf-8"))
+        self.left = BLOCK.findall(self._page.read_text(encoding="utf-8"))
 
     def run(self, name: str = "") -> Any:
         """The next one, on a broker of its own; what it calls ``name``."""
         broker = configured.make_broker()
         broker.declare_queue("default")
         set_broker(broker)
-        exec(compile(self._left.pop(0), self._page.name, "exec"), self.names)
+        exec(compile(self.left.pop(0), self._page.name, "exec"), self.names)
         return self.names.get(name)
 
     def end(self) -> None:
-        assert not self._left
+        assert not self.left
 
 
 @pytest.fixture
@@ -150,6 +151,22 @@ def test_rate_limits(read: Callable[..., Examples]) -> None:
     assert saved.call_args_list[0].kwargs["token"] < saved.call_args_list[1].kwargs["token"]
     published.assert_not_called()
     feed.objects.filter.assert_called_once_with(pk=1, token__lte=2)
+
+
+def test_unique(read: Callable[..., Examples]) -> None:
+    examples = read("unique")
+
+    names = examples.run("__name__") and examples.names
+    assert names["again"].message_id == names["first"].message_id != names["other"].message_id
+    broker = get_broker()
+    examples.run()
+    assert (names["same"].message_id, names["same"].args) == (names["there"].message_id, (1, "You have mail."))
+    set_broker(broker)
+    exec(compile(examples.left.pop(0), "unique.md", "exec"), names)
+    assert names["holder"] == names["first"].message_id
+    examples.run()
+    (delivery,) = get_broker().peek("default", "delayed")
+    assert Message.decode(delivery.payload).args == (1, 2)
 
 
 @pytest.mark.django_db

@@ -28,6 +28,7 @@ TABLES = (
     "django_tasks_q_schedulerun",
     "django_tasks_q_servicelease",
     "django_tasks_q_stamp",
+    "django_tasks_q_uniqueholder",
     "django_tasks_q_waitingmessage",
     "django_tasks_q_workerprocess",
 )

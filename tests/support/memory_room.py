@@ -98,6 +98,13 @@ class MemoryRoom(WaitingRoom):
                 self._claim(item)
             return letters[0]
 
+    def postpone(self, message_id: str, due_at: int) -> bool:
+        with self._lock:
+            waits = [item for item in self._free() if item.message_id == message_id and item.due_at is not None]
+            for item in waits:
+                self._items[message_id] = msgspec.structs.replace(item, kind="delay", reason="", due_at=due_at)
+            return bool(waits)
+
     def discard(self, message_ids: Sequence[str]) -> list[Kept]:
         with self._lock:
             wanted = set(message_ids)

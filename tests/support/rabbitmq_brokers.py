@@ -11,7 +11,9 @@ from uuid import uuid4
 
 from django_tasks_q.brokers.rabbitmq import RabbitmqBroker
 from django_tasks_q.errors import BrokerError
+from django_tasks_q.unique_holders import get_unique_holders, set_unique_holders
 from django_tasks_q.waiting_room import get_waiting_room, set_waiting_room
+from tests.support.memory_holders import MemoryHolders
 from tests.support.memory_room import MemoryRoom
 
 URL = os.environ.get("DTQ_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
@@ -71,13 +73,16 @@ def _delete_queues(broker: RabbitmqBroker, made: set[str]) -> None:
 
 @contextmanager
 def waiting_in_memory() -> Iterator[MemoryRoom]:
-    """Messages wait in this process's memory."""
+    """Messages wait in this process's memory, where keys are held as well."""
     before, room = get_waiting_room(), MemoryRoom()
+    holders_before = get_unique_holders()
     set_waiting_room(room)
+    set_unique_holders(MemoryHolders())
     try:
         yield room
     finally:
         set_waiting_room(before)
+        set_unique_holders(holders_before)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ as in a queue that nobody can look into, and then in rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,8 @@ class RoomBroker(StubBroker):
         self._carries = carries
         self._lines: dict[str, int] = {}
         """The places in line of what waits; a broker of the real kind forgets them."""
+        self._away: dict[str, Entry] = {}
+        """What waits, for the keys that it holds."""
 
     @property
     def waits_in_rows(self) -> bool:
@@ -74,6 +76,7 @@ class RoomBroker(StubBroker):
                 record=item.record,
             )  # fmt: skip
             self._entries[entry.message_id] = self._by_sequence[entry.sequence] = entry
+            self._bring_key_back(entry)
             self._put(entry, "ready")
         self.room.remove(items)
         if items:
@@ -84,10 +87,34 @@ class RoomBroker(StubBroker):
             return super()._put(entry, place, due_at)
         kind: WaitingKind = "dead" if place == "dead" else "retry" if entry.retries else "delay"
         self._lines[entry.message_id] = entry.sequence
+        self._away[entry.message_id] = entry
         self.on_the_way.append(_kept(entry, kind, due_at or None, self.now()))
         entry.place, entry.owner = place, ""
         del self._entries[entry.message_id]
         del self._by_sequence[entry.sequence]
+
+    # Keys
+
+    def _bring_key_back(self, entry: Entry) -> None:
+        before = self._away.pop(entry.message_id, None)
+        if before is not None and before.unique is not None:
+            entry.unique, entry.unique_until = before.unique, before.unique_until
+            if self._holders.get(before.unique.key) is before:
+                self._holders[before.unique.key] = entry
+
+    def _discard(self, entries: Sequence[Entry]) -> list[str]:
+        away = [entry.message_id for entry in entries if entry.message_id in self._away]
+        self.take_in(MAX_BATCH)
+        here = super()._discard([entry for entry in entries if entry.message_id not in away])
+        return here + (self._told(self.room.discard(away)) if away else [])
+
+    def _refresh(self, entry: Entry, item: Outgoing) -> None:
+        if entry.message_id not in self._away:
+            return super()._refresh(entry, item)
+        now = self.now()
+        self._hold(entry, item.unique, now)
+        self.take_in(MAX_BATCH)
+        self.room.postpone(entry.message_id, changes.due_at(item, now) or now)
 
     def _promote(self) -> None:
         self._carry()
@@ -97,13 +124,13 @@ class RoomBroker(StubBroker):
         left = self.room.next_due_in()
         return None if left is None else self.now() + left if left else 0
 
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str] | None:
         with self._changed:
             self._carry()
             known = {item.message_id for item in self.room.look_up([one.message.message_id for one in outgoing])}
             if any(one.message.message_id in known and one.sent_since is None for one in outgoing):
                 raise DuplicateMessage(f"Still waiting: {known}")
-            super()._enqueue([one for one in outgoing if one.message.message_id not in known])
+            return super()._enqueue([one for one in outgoing if one.message.message_id not in known])
 
     # Looking and operating
 
@@ -133,6 +160,8 @@ class RoomBroker(StubBroker):
             for item in revived:
                 self._note(changes.requeued(item.message_id, self.now(), item.life, item.number, item.record))
             self._publish(revived)
+            for item in revived:
+                self._take_key_again(self._entries[item.message_id])
             return [item.message_id for item in revived]
 
     def _withdraw(self, message_ids: Sequence[str], state: State) -> list[str]:
@@ -145,6 +174,8 @@ class RoomBroker(StubBroker):
         for item in gone:
             self._note(changes.discarded(item.message_id, self.now(), *_counters(item), state=state))
             self._ended[item.message_id] = (item.life + 1, self.now())
+            if item.message_id in self._away:
+                self._give_up_key(self._away.pop(item.message_id))
         return [item.message_id for item in gone]
 
     def _replace(self, message_id: str, outgoing: Outgoing) -> bool:

@@ -17,7 +17,8 @@ from django.utils.module_loading import import_string
 
 from django_tasks_q import Broker, Message
 from django_tasks_q.configured.addresses import BROKERS
-from django_tasks_q.waiting import DatabaseWaitingRoom
+from django_tasks_q.unique_holders import get_unique_holders, set_unique_holders
+from django_tasks_q.waiting import DatabaseUniqueHolders, DatabaseWaitingRoom
 from django_tasks_q.waiting_room import get_waiting_room, set_waiting_room
 from tests.support.stores import RECORDS, Store
 
@@ -59,6 +60,7 @@ class World(Store):
         self.sent: list[str] = []
         self._server: Broker | None = None
         self._room_before = get_waiting_room()
+        self._holders_before = get_unique_holders()
 
     @property
     def broker(self) -> Broker:  # type: ignore[override]
@@ -66,6 +68,7 @@ class World(Store):
         if self._server is None:
             make = import_string(BROKERS[self.server.partition(":")[0]])
             set_waiting_room(DatabaseWaitingRoom(self.alias))
+            set_unique_holders(DatabaseUniqueHolders(self.alias))
             self._server = make(self.server, None, namespace=self.namespace, **self._options)
             self._server.declare_queue("default")
         return self._server
@@ -93,6 +96,7 @@ class World(Store):
         if self._server is not None:
             self._server.close()
             set_waiting_room(self._room_before)
+            set_unique_holders(self._holders_before)
         if self._is_shared:
             _FORGET[self.kind](self.server, self.namespace)
         self.records.close()

@@ -54,6 +54,7 @@ SAMPLES: dict[str, Any] = {
     "store_results": True,
     "stamps": {"import_id": 7},
     "inherit_stamps": False,
+    "on_conflict": "raise",
 }
 """Values of options that cannot be None."""
 
@@ -94,6 +95,7 @@ def test_each_option_of_an_actor_has_a_row_with_its_default() -> None:
     defaults |= {"stamps": None, "inherit_stamps": True}
     wanted = {name: shown(default) for name, default in defaults.items() if name not in OF_THE_ENGINE}
     wanted |= {"delivery_limit": "`DELIVERY_LIMIT`", "record": '`RECORDS["ENABLED"]`'}
+    wanted |= {"unique": "`False`", "unique_key": "`None`", "on_conflict": '`"drop"`'}
 
     assert set(wanted) >= options._FOR_ACTORS
     assert {row[0].strip("`"): row[2] for row in table("## Actors and messages")} == wanted

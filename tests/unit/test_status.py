@@ -290,6 +290,9 @@ VALUES: dict[str, Any] = {
     "delay": 60_000,
     "eta": int(time.time() * 1000) + 3_600_000,
     "message_id": "order 7",
+    "unique": 60_000,
+    "unique_key": "key",
+    "on_conflict": "raise",
 }
 OWNERS: dict[str, Callable[..., Any]] = {
     "StubBroker": StubBroker,

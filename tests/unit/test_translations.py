@@ -24,12 +24,15 @@ from django_tasks_q.models import (
     RateLimitArrival,
     RateLimitGathering,
     ServiceLease,
+    UniqueHolder,
 )
 from django_tasks_q.states import State
 
 PACKAGE = Path(django_tasks_q.__file__).parent
 CATALOGUE = PACKAGE / "locale" / "de" / "LC_MESSAGES" / "django"
-OF_THE_ENGINE = (QueuedMessage, QueueWorker, RateLimitAdmissions, RateLimitArrival, RateLimitGathering, ServiceLease)
+OF_THE_ENGINE = (
+    QueuedMessage, QueueWorker, RateLimitAdmissions, RateLimitArrival, RateLimitGathering, ServiceLease, UniqueHolder,
+)  # fmt: skip
 """Rows that nobody is shown."""
 
 GETTEXT = re.compile(r"^_$|^n?p?n?gettext(_lazy|_noop)?$")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,8 @@ from ...results.backends.database import DatabaseBackend
 from ...sql import Database
 from ...stamps import OPTION
 from ...states import State
+from ...unique import take_keys
+from ...waiting.apart import commit_apart
 from .consumer import DatabaseConsumer
 from .queries import Queries
 from .queries import delivery as as_delivery
@@ -87,8 +90,10 @@ class DatabaseBroker(Broker):
 
     # Sending
 
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str] | None:
         """Rows, records and the wake-up, in a transaction of their own or as part of the caller's."""
+        if take_keys(outgoing):
+            return self._enqueue_unique(outgoing)
         database = self.database
         if len(outgoing) == 1 and self.queries.sends_alone and OPTION not in outgoing[0].message.options:
             # One statement is a transaction of its own, and a refusal leaves the caller's as it was.
@@ -104,6 +109,30 @@ class DatabaseBroker(Broker):
                 stored = self.settler.store(outgoing)
                 _refuse_duplicates(outgoing, stored)
         _refuse_duplicates(outgoing, stored)
+        return None
+
+    # Keys of which there is one message
+
+    def _enqueue_unique(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
+        database = self.database
+        if database.is_in_transaction:
+            around: AbstractContextManager[None] = database.atomic(savepoint=True)
+        elif self.queries.sends_alone and len(outgoing) == 1 and not _moves_holders(outgoing[0]):
+            around = nullcontext()  # each statement is a step that may stand alone
+        else:
+            around = database.transaction()
+        with around:
+            stored = self.settler.store_unique(outgoing)
+            _refuse_duplicates(outgoing, stored.number + len(stored.left_out))
+        return stored.left_out
+
+    def _holder_of(self, queue_name: str, key: str) -> str | None:
+        rows = self.database.rows(self.queries.holder, (key,))
+        return rows[0][0] if rows else None
+
+    def let_go(self, delivery: Delivery, key: str) -> None:
+        claim = (delivery.handle, delivery.number)
+        commit_apart(self.database, lambda: self.database.count(self.queries.let_go, claim))
 
     def sends_within(self, using: str) -> bool:
         return using == self.using
@@ -213,6 +242,9 @@ class DatabaseBroker(Broker):
                 rows = self.queries.requeue(len(batch)).run(self.database, batch)
                 now = clock.wall_ms()
                 self.writer.write([changes.requeued(row[0], now, row[1], row[2], bool(row[3])) for row in rows])
+                for row in rows:
+                    if row[4] is not None:
+                        self.settler.unique.take_again(row[0], row[4])
                 if rows:
                     self.notify()
             requeued += [row[0] for row in rows]
@@ -256,7 +288,7 @@ class DatabaseBroker(Broker):
             if not rows:
                 return False
             self._note_discarded(rows)
-            _refuse_duplicates([outgoing], self.settler.store([outgoing]))
+            self._enqueue([outgoing])
         return True
 
     def expire_dead_letters(self, ttl: int, limit: int = MAX_BATCH) -> int:
@@ -307,6 +339,11 @@ def _discarded(row: Sequence[Any], now: int, state: State) -> Event:
     """What is told of a row as ``MOVED`` says."""
     message_id, life, retries, deliveries, lost, record = row
     return changes.discarded(message_id, now, life, retries, deliveries, lost, record, state)
+
+
+def _moves_holders(item: Outgoing) -> bool:
+    """Whether something happens to the message whose key a new one wants."""
+    return item.unique is not None and item.unique.on_conflict in ("replace", "refresh")
 
 
 def _refuse_duplicates(outgoing: Sequence[Outgoing], stored: int) -> None:

@@ -19,7 +19,22 @@ from ...recording import Recording
 from ...sql import Database, Row
 from ...waker import Waker
 from .polling_wakeup import PollingWakeup
-from .queries import DEFAULTS, DELIVERY, INSERTED, MOVED, QUEUE, RECORDS, WORKERS, Born, Queries, row
+from .queries import (
+    DEFAULTS,
+    DELIVERY,
+    INSERTED,
+    MOVED,
+    QUEUE,
+    RECORDS,
+    UNIQUE,
+    WORKERS,
+    Born,
+    Queries,
+    firsts,
+    row,
+    unique_row,
+    with_dead_twice,
+)
 from .wakeup import Wakeup
 
 _CLAIMED = DELIVERY.replace("deliveries", "deliveries + 1")
@@ -29,6 +44,7 @@ class MySQL(Queries):
     """Claimers step over each other's locks; a batch is one statement with a list of ids."""
 
     words = MYSQL
+    kept_key = "CONCAT(unique_key, '/', id)"
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,33 +61,47 @@ class MySQL(Queries):
         self._delete = f"DELETE {QUEUE} FROM {by_keys(QUEUE)}"
         self._move = (
             f"UPDATE {QUEUE} SET place = %s, due_at = {self.now} + %s, retries = %s, lost = %s, dead_reason = %s, "
-            f"died_at = CASE WHEN %s THEN {self.now} ELSE 0 END, payload = COALESCE(UNHEX(%s), payload), owner = '', "
-            "started_at = 0 WHERE id = %s AND deliveries = %s AND place = 2 AND owner = %s"
+            f"died_at = CASE WHEN %s THEN {self.now} ELSE 0 END, unique_key = {self.gives_key_up}, "
+            "payload = COALESCE(UNHEX(%s), payload), owner = '', started_at = 0 "
+            "WHERE id = %s AND deliveries = %s AND place = 2 AND owner = %s"
         )
 
     def store(self, database: Database, born: Sequence[Born], recording: Recording) -> int:
-        stored = 0
+        return len(self._store(database, born, recording))
+
+    def store_unique(self, database: Database, born: Sequence[Born], recording: Recording) -> set[str]:
+        # Whoever sends the same keys waits at the first of them, and no two wait for each other.
+        ordered = sorted(firsts(born), key=lambda one: unique_row(one)[-2])
+        new = self._store(database, ordered, recording, unique=True)
+        return {item.message.message_id for item, _ in new}
+
+    def _store(
+        self, database: Database, born: Sequence[Born], recording: Recording, *, unique: bool = False
+    ) -> list[Born]:
+        """Those that were new."""
+        stored: list[Born] = []
         for chunk in chunks(born, lambda one: len(one[0].payload)):
-            new = self._insert(database, chunk)
+            new = self._insert(database, chunk, unique)
             recorded = [event for item, event in new if item.record]
             if recorded:
                 sql = births.mysql_insert(RECORDS, len(recorded))
                 database.count(sql, [value for event in recorded for value in births.mysql_row(event, recording)])
-            stored += len(new)
+            stored += new
         return stored
 
-    def _insert(self, database: Database, born: Sequence[Born]) -> Sequence[Born]:
+    def _insert(self, database: Database, born: Sequence[Born], unique: bool) -> Sequence[Born]:
         """Those that were new."""
-        columns = ", ".join((*INSERTED, "life", "enqueued_at", *DEFAULTS))
+        columns = ", ".join((*INSERTED, "life", "enqueued_at", *DEFAULTS, *(UNIQUE if unique else ())))
         marks = ", ".join(self.words.binary if name == "payload" else "%s" for name in INSERTED)
         life = f"COALESCE((SELECT life + 1 FROM {RECORDS} WHERE message_id = %s), 0)"
-        values = f"({marks}, {life}, {self.now}, {', '.join(DEFAULTS.values())})"
+        key = f", %s, {self.now} + %s" if unique else ""
+        values = f"({marks}, {life}, {self.now}, {', '.join(DEFAULTS.values())}{key})"
         sql = f"INSERT INTO {QUEUE} ({columns}) VALUES {', '.join([values] * len(born))}"
         try:
-            database.count(sql, [value for one in born for value in row(one)])
+            database.count(sql, [value for one in born for value in (unique_row if unique else row)(one)])
         except IntegrityError:
             # One of them is known, and the statement as a whole has not happened.
-            return [] if len(born) == 1 else [one for single in born for one in self._insert(database, [single])]
+            return [] if len(born) == 1 else [one for each in born for one in self._insert(database, [each], unique)]
         return born
 
     def finish(self, database: Database, worker_id: str, claims: Sequence[tuple[int, int]]) -> set[int]:
@@ -131,4 +161,4 @@ class MySQL(Queries):
 def _with_hex(row: Row) -> Row:
     """A payload as hexadecimal digits: as it is the driver would take it for text."""
     payload = row[-3]
-    return (*row[:-3], None if payload is None else payload.hex(), *row[-2:])
+    return (*with_dead_twice(row[:-3]), None if payload is None else payload.hex(), *row[-2:])

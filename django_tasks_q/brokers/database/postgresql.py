@@ -11,7 +11,20 @@ from ...recording import Recording
 from ...sql import Database, Row
 from ...waker import Waker
 from .postgresql_wakeup import CHANNEL, PostgreSQLWakeup
-from .queries import DEFAULTS, DELIVERY, INSERTED, QUEUE, RECORDS, WORKERS, Born, Queries, place_of
+from .queries import (
+    DEFAULTS,
+    DELIVERY,
+    INSERTED,
+    KEY_LENGTH,
+    QUEUE,
+    RECORDS,
+    UNIQUE,
+    WORKERS,
+    Born,
+    Queries,
+    firsts,
+    place_of,
+)
 from .wakeup import Wakeup
 
 _STORED = (*births.COLUMNS, "place", "due_at", "payload", "record")
@@ -39,6 +52,15 @@ class PostgreSQL(Queries):
         """One message: row, record and wake-up in one statement. Parameters: one for each of ``_STORED``."""
         self._store_many = self._storing(f"unnest({many}) WITH ORDINALITY AS v({', '.join(_STORED)}, line)")
         """A batch, in its order. Parameters: one array for each of ``_STORED``."""
+        keyed = f"unnest({many}, %s::text[], %s::bigint[]) WITH ORDINALITY"
+        self._store_unique = self._storing(
+            # In line in their own order, but inserted in that of their keys: whoever sends the same keys waits at the
+            # first of them, and no two wait for each other.
+            f"(SELECT v.*, nextval(pg_get_serial_sequence('{QUEUE}', 'id')) AS id FROM (SELECT * FROM {keyed} "
+            f"AS v({', '.join((*_STORED, 'unique_key', 'ttl'))}, line) ORDER BY line) AS v) AS v",
+            unique=True,
+        )
+        """Messages that take keys. Parameters: one array for each of ``_STORED``, keys and their times to live."""
         self._finish = (
             f"DELETE FROM {QUEUE} AS q USING unnest(%s::bigint[], %s::int[]) AS s(id, number) "
             "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
@@ -46,6 +68,8 @@ class PostgreSQL(Queries):
         self._move = (
             f"UPDATE {QUEUE} AS q SET place = s.place, due_at = {self.now} + s.delay, retries = s.retries, "
             f"lost = s.lost, dead_reason = s.reason, died_at = CASE WHEN s.dead THEN {self.now} ELSE 0 END, "
+            f"unique_key = CASE WHEN s.dead AND LENGTH(q.unique_key) = {KEY_LENGTH} "
+            "THEN q.unique_key || '/' || q.id ELSE q.unique_key END, "
             "payload = COALESCE(s.payload, q.payload), owner = '', started_at = 0 "
             "FROM unnest(%s::smallint[], %s::bigint[], %s::int[], %s::int[], %s::text[], %s::bool[], %s::bytea[], "
             "%s::bigint[], %s::int[]) AS s(place, delay, retries, lost, reason, dead, payload, id, number) "
@@ -71,15 +95,20 @@ class PostgreSQL(Queries):
 
     def store(self, database: Database, born: Sequence[Born], recording: Recording) -> int:
         # One statement cannot touch a row twice, so of two messages with one id it is told of the first only.
-        firsts: dict[str, Born] = {}
-        for one in born:
-            firsts.setdefault(one[0].message.message_id, one)
-        rows = [_stored(one, recording) for one in firsts.values()]
+        rows = [_stored(one, recording) for one in firsts(born)]
         if not rows:
             return 0
         if len(rows) == 1:
             return len(database.rows(self._store_one, rows[0]))
         return len(database.rows(self._store_many, _columns(rows)))
+
+    def store_unique(self, database: Database, born: Sequence[Born], recording: Recording) -> set[str]:
+        rows = []
+        for one in firsts(born):
+            unique = one[0].unique
+            assert unique is not None
+            rows.append((*_stored(one, recording), unique.key, unique.ttl))
+        return {row[0] for row in database.rows(self._store_unique, _columns(rows))}
 
     def finish(self, database: Database, worker_id: str, claims: Sequence[tuple[int, int]]) -> set[int]:
         return {row[0] for row in database.rows(self._finish, [*_columns(claims), worker_id])}
@@ -103,15 +132,17 @@ class PostgreSQL(Queries):
     def notify(self, database: Database) -> None:
         database.rows(f"SELECT pg_notify('{CHANNEL}', '')")
 
-    def _storing(self, source: str) -> str:
+    def _storing(self, source: str, *, unique: bool = False) -> str:
         """Returns the ids that were new. An id that is known stays as it is; one with a former life gets the next."""
-        columns = (*INSERTED, "life", "enqueued_at", *DEFAULTS)
+        columns = (*INSERTED, "life", "enqueued_at", *DEFAULTS, *((*UNIQUE, "id") if unique else ()))
         chosen = ", ".join(f"u.{name}" for name in INSERTED)
+        key = f", u.unique_key, {self.now} + u.ttl, u.id" if unique else ""
         return (
             f"WITH u AS MATERIALIZED (SELECT * FROM {source}), "
             f"q AS (INSERT INTO {QUEUE} ({', '.join(columns)}) SELECT {chosen}, COALESCE(r.life + 1, 0), {self.now}, "
-            f"{', '.join(DEFAULTS.values())} FROM u LEFT JOIN {RECORDS} AS r ON r.message_id = u.message_id "
-            "ORDER BY u.line ON CONFLICT (message_id) DO NOTHING RETURNING message_id, life), "
+            f"{', '.join(DEFAULTS.values())}{key} FROM u LEFT JOIN {RECORDS} AS r ON r.message_id = u.message_id "
+            f"ORDER BY {'u.unique_key, ' if unique else ''}u.line ON CONFLICT {'' if unique else '(message_id)'} "
+            "DO NOTHING RETURNING message_id, life), "
             f"b AS ({births.postgresql_insert(RECORDS, 'q', 'u')}), "
             f"n AS MATERIALIZED (SELECT pg_notify('{CHANNEL}', '')) "
             "SELECT q.message_id FROM q, n"

@@ -39,6 +39,10 @@ DEFAULTS = {"owner": "''", "deliveries": "0", "retries": "0", "lost": "0", "star
 }
 INSERTED = ("message_id", "queue_name", "place", "priority", "due_at", "payload", "record")
 
+UNIQUE = ("unique_key", "unique_until")
+KEY_LENGTH = 32
+"""Of a key that is held; one that was given up is longer."""
+
 Born = tuple[Outgoing, Event]
 """A new message and its creation."""
 
@@ -56,6 +60,9 @@ class Queries(ABC):
 
     is_here: ClassVar[bool] = False
     """Whether the database has this machine's clock."""
+
+    kept_key: ClassVar[str] = "unique_key || '/' || id"
+    """A key that was given up, and is remembered."""
 
     def __init__(self) -> None:
         m = self.mark = self.words.mark
@@ -103,6 +110,27 @@ class Queries(ABC):
             "place = 3",
         )
         """Dead letters that are too old. Parameters: their time to live in milliseconds, how many at most."""
+        self.let_go = (
+            f"UPDATE {QUEUE} SET unique_key = {self.kept_key} "
+            f"WHERE id = {m} AND deliveries = {m} AND place = 2 AND LENGTH(unique_key) = {KEY_LENGTH}"
+        )
+        """The key of what begins to run. Parameters: the claim."""
+        self.give_up_over = (
+            f"UPDATE {QUEUE} SET unique_key = {self.kept_key} "
+            f"WHERE id = {m} AND LENGTH(unique_key) = {KEY_LENGTH} AND unique_until <= {self.now}"
+        )
+        """The key of a message that has held it long enough. Parameters: its place in line."""
+        self.holder = f"SELECT message_id FROM {QUEUE} WHERE unique_key = {m} AND {self.still_holds}"
+        self.drop_waiting = f"DELETE FROM {QUEUE} WHERE id = {m} AND deliveries = {m} AND place IN (0, 1, 4)"
+        """What is replaced. Parameters: its place in line, and how often it was claimed."""
+        self.refresh = (
+            f"UPDATE {QUEUE} SET place = {m}, due_at = {m}, dead_reason = '', unique_until = {self.now} + {m}, "
+            f"enqueued_at = CASE WHEN {m} THEN {self.now} ELSE enqueued_at END "
+            f"WHERE id = {m} AND deliveries = {m} AND place = {m}"
+        )
+        """What waits begins anew. Parameters: place, due time, ttl, whether it becomes ready; then its place in line,
+        how often it was claimed, and the place that it had."""
+        self.take_key = f"UPDATE {QUEUE} SET unique_key = {m} WHERE message_id = {m}"
         self.drop_dead = self._change(f"DELETE FROM {QUEUE}", f"place = 3 AND message_id = {m}")
 
     def _change(self, change: str, where: str, others: str = "", told: str = MOVED, told_before: str = MOVED) -> Change:
@@ -119,6 +147,27 @@ class Queries(ABC):
             f"WITH batch AS MATERIALIZED (SELECT id FROM {QUEUE} WHERE {where}{self.words.skip_locked}) "
             f"{change} WHERE {others} AND id IN (SELECT id FROM batch) RETURNING {told}"
         )
+
+    @property
+    def still_holds(self) -> str:
+        """A condition of those that have a key."""
+        return f"(unique_until IS NULL OR unique_until > {self.now})"
+
+    @property
+    def gives_key_up(self) -> str:
+        """What a message's key becomes that is moved; the mark is whether it is dead."""
+        return f"CASE WHEN {self.mark} AND LENGTH(unique_key) = {KEY_LENGTH} THEN {self.kept_key} ELSE unique_key END"
+
+    def holders(self) -> str:
+        """Who has keys, over or not; see :class:`unique_rows.Holder`. Parameter: the keys."""
+        return (
+            f"SELECT unique_key, id, message_id, place, life, retries, deliveries, lost, record, "
+            f"NOT {self.still_holds} FROM {QUEUE} WHERE unique_key IS NOT NULL AND unique_key {self.words.in_ids}"
+        )
+
+    def known(self) -> str:
+        """Which messages are here. Parameter: ids."""
+        return f"SELECT message_id FROM {QUEUE} WHERE message_id {self.words.in_ids}"
 
     def renew(self, workers: int) -> str:
         """Parameters: the lease in milliseconds, then the ids."""
@@ -137,8 +186,8 @@ class Queries(ABC):
             f"UPDATE {QUEUE} SET place = 0, life = life + 1, retries = 0, lost = 0, dead_reason = '', died_at = 0, "
             f"owner = '', started_at = 0, enqueued_at = {self.now}",
             f"place = 3 AND message_id IN ({marks})",
-            told="message_id, life, deliveries, record",
-            told_before="message_id, life + 1, deliveries, record",
+            told="message_id, life, deliveries, record, unique_key",
+            told_before="message_id, life + 1, deliveries, record, unique_key",
         )
 
     def discard(self, messages: int) -> Change:
@@ -180,6 +229,11 @@ class Queries(ABC):
     @abstractmethod
     def store(self, database: Database, born: Sequence[Born], recording: Recording) -> int:
         """Insert messages with their records; how many were new. A known id is left as it is."""
+
+    @abstractmethod
+    def store_unique(self, database: Database, born: Sequence[Born], recording: Recording) -> set[str]:
+        """The same of messages that take keys; the ids of those that were new. One whose key somebody has is left
+        out, over or not. Who inserts it just now is waited for."""
 
     @abstractmethod
     def finish(self, database: Database, worker_id: str, claims: Sequence[tuple[int, int]]) -> set[int]:
@@ -224,6 +278,26 @@ def row(born: Born) -> tuple[Any, ...]:
         message.message_id, message.queue_name, place_of(event), item.priority, event.eta or 0, item.payload,
         item.record, message.message_id,
     )  # fmt: skip
+
+
+def with_dead_twice(values: Row) -> Row:
+    """A row of :func:`settling.moved` for a statement that asks twice whether the message is dead, by mark."""
+    return (*values[:6], values[5], *values[6:])
+
+
+def unique_row(born: Born) -> tuple[Any, ...]:
+    """The same for a statement that knows ``UNIQUE`` too."""
+    unique = born[0].unique
+    assert unique is not None
+    return (*row(born), unique.key, unique.ttl)
+
+
+def firsts(born: Sequence[Born]) -> list[Born]:
+    """Of each id only the first."""
+    found: dict[str, Born] = {}
+    for one in born:
+        found.setdefault(one[0].message.message_id, one)
+    return list(found.values())
 
 
 def delivery(row: Sequence[Any]) -> Delivery:

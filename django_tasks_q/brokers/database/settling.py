@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from ... import changes, clock
 from ...deliveries import Outgoing, Settlement
@@ -13,10 +14,19 @@ from ...models import Place
 from ...outcomes import Dead, Done, Outcome, Parked, Requeue, Retry, Revoked, Skipped
 from ...results.backends.rows import ResultRows
 from ...sql import Database
-from .queries import Queries
+from ...unique import take_keys
+from .queries import Born, Queries
+from .unique_rows import UniqueRows
 
 MOST_APART = 5_000
 """Milliseconds that the clocks of two hosts, or of a host and the database, may be apart."""
+
+
+class Stored(NamedTuple):
+    """How many messages were new, and by id who keeps out what was left out because its key is held."""
+
+    number: int
+    left_out: Mapping[str, str]
 
 
 class Settler:
@@ -30,6 +40,7 @@ class Settler:
         self._writer = writer
         self._carries_results = carries_results
         self._results = ResultRows(database)
+        self.unique = UniqueRows(database, queries, writer)
 
     def settle(
         self, worker_id: str, settlements: Sequence[Settlement], names: Mapping[int, str] | None = None
@@ -51,7 +62,9 @@ class Settler:
         now = clock.wall_ms()
         events = [changes.settled(s, worker_id, now, (names or {}).get(s.delivery.handle)) for s in accepted]
         caused = [item for s in accepted for item in s.then]
-        if caused:
+        if take_keys(caused):
+            self.store_unique(caused, caused=True)
+        elif caused:
             self.store(caused)
         results = [s.result for s in accepted if s.result is not None]
         if results and self._carries_results():
@@ -77,12 +90,39 @@ class Settler:
         return events
 
     def store(self, outgoing: Sequence[Outgoing]) -> int:
-        """Insert messages with their records and wake who waits; how many were new. A known id is left as it is."""
-        now = self._now(outgoing)
-        born = [(item, changes.created(item, now)) for item in self._without_known_repeats(outgoing)]
+        """Insert messages that take no keys, with their records, and wake who waits; how many were new. A known id is
+        left as it is."""
+        born = self._born(outgoing)
         stored = self._queries.store(self._database, born, self._writer.recording)
-        self._writer.write_stamps(event for item, event in born if item.record)
+        self._write_stamps(born)
         return stored
+
+    def _write_stamps(self, born: Sequence[Born], left_out: Collection[str] = ()) -> None:
+        self._writer.write_stamps(
+            event for item, event in born if item.record and item.message.message_id not in left_out
+        )
+
+    def store_unique(self, outgoing: Sequence[Outgoing], *, caused: bool = False) -> Stored:
+        """The same where some take keys.
+
+        ``caused``: by a settlement. DuplicateMessage where a key is held, and who sends it wants that.
+        """
+        number = 0
+        left_out: dict[str, str] = {}
+        born = self._born(outgoing)
+        for is_unique, stretch in groupby(born, lambda one: one[0].unique is not None):
+            if is_unique:
+                new, held = self.unique.store(list(stretch), caused=caused)
+                left_out.update(held)
+            else:
+                new = self._queries.store(self._database, list(stretch), self._writer.recording)
+            number += new
+        self._write_stamps(born, left_out)
+        return Stored(number, left_out)
+
+    def _born(self, outgoing: Sequence[Outgoing]) -> list[Born]:
+        now = self._now(outgoing)
+        return [(item, changes.created(item, now)) for item in self._without_known_repeats(outgoing)]
 
     def _without_known_repeats(self, outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """What may have been sent before and has a record of that time was: it must not begin a second life."""

@@ -10,7 +10,20 @@ from ...mirror import births
 from ...recording import Recording
 from ...sql import Database, Row
 from ...waker import Waker
-from .queries import DEFAULTS, DELIVERY, INSERTED, QUEUE, RECORDS, WORKERS, Born, Queries, row
+from .queries import (
+    DEFAULTS,
+    DELIVERY,
+    INSERTED,
+    QUEUE,
+    RECORDS,
+    UNIQUE,
+    WORKERS,
+    Born,
+    Queries,
+    row,
+    unique_row,
+    with_dead_twice,
+)
 from .sqlite_wakeup import SQLiteWakeup
 from .wakeup import Wakeup
 
@@ -31,6 +44,12 @@ class SQLite(Queries):
             f"{', '.join(DEFAULTS.values())}) ON CONFLICT (message_id) DO NOTHING"
         )
         """Parameters: message_id, queue_name, place, priority, due_at, payload, record, and message_id again."""
+        self.insert_unique = (
+            f"INSERT INTO {QUEUE} ({', '.join((*columns, *UNIQUE))}) VALUES ({', '.join(marks)}, "
+            f"COALESCE((SELECT life + 1 FROM {RECORDS} WHERE message_id = ?), 0), {self.now}, "
+            f"{', '.join(DEFAULTS.values())}, ?, {self.now} + ?) ON CONFLICT DO NOTHING"
+        )
+        """The same with a key and its time to live."""
         self.insert_record = births.sqlite_insert(RECORDS)
         self._finish = (
             f"DELETE FROM {QUEUE} WHERE place = 2 AND owner = ? AND id IN ("
@@ -39,16 +58,24 @@ class SQLite(Queries):
         )
         self._move = (
             f"UPDATE {QUEUE} SET place = ?, due_at = {self.now} + ?, retries = ?, lost = ?, dead_reason = ?, "
-            f"died_at = CASE WHEN ? THEN {self.now} ELSE 0 END, payload = COALESCE(?, payload), owner = '', "
+            f"died_at = CASE WHEN ? THEN {self.now} ELSE 0 END, unique_key = {self.gives_key_up}, "
+            "payload = COALESCE(?, payload), owner = '', "
             "started_at = 0 WHERE place = 2 AND owner = ? AND id = ? AND deliveries = ?"
         )
 
     def store(self, database: Database, born: Sequence[Born], recording: Recording) -> int:
-        return sum(self._store(database, one, recording) for one in born)
+        return sum(self._store(database, self.insert, row(one), one, recording) for one in born)
 
-    def _store(self, database: Database, born: Born, recording: Recording) -> int:
+    def store_unique(self, database: Database, born: Sequence[Born], recording: Recording) -> set[str]:
+        return {
+            one[0].message.message_id
+            for one in born
+            if self._store(database, self.insert_unique, unique_row(one), one, recording)
+        }
+
+    def _store(self, database: Database, insert: str, values: Row, born: Born, recording: Recording) -> int:
         item, event = born
-        stored = database.count(self.insert, row(born))
+        stored = database.count(insert, values)
         if stored and item.record:
             database.count(self.insert_record, births.sqlite_row(event, recording))
         return stored
@@ -57,7 +84,9 @@ class SQLite(Queries):
         return {row[0] for row in database.rows(self._finish, (worker_id, json.dumps(claims)))}
 
     def move(self, database: Database, worker_id: str, rows: Sequence[Row]) -> set[int]:
-        return {row[-2] for row in rows if database.count(self._move, (*row[:-2], worker_id, *row[-2:]))}
+        return {
+            row[-2] for row in rows if database.count(self._move, (*with_dead_twice(row[:-2]), worker_id, *row[-2:]))
+        }
 
     def take(
         self, database: Database, worker_id: str, shares: Sequence[tuple[str, int]], room: int, *, alone: bool

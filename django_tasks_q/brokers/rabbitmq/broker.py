@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,12 +10,14 @@ import msgspec
 from ... import changes, clock
 from ...broker import MAX_BATCH
 from ...capabilities import Capabilities, Capability
-from ...deliveries import Casualty, Judge, Outgoing, WorkerInfo
+from ...deliveries import Casualty, Delivery, Judge, Outgoing, WorkerInfo
 from ...errors import BrokerConnectionError, BrokerError, PartialSendError, QueueNotFound
 from ...outbox import is_safe
+from ...unique import take_keys
 from ...waiting_room import get_waiting_room
 from . import notes
 from .consumer import RabbitmqConsumer
+from .keys import recorded, require_holders
 from .operating import Operating
 from .parameters import Given, make_parameters
 from .parcel import Item
@@ -51,6 +53,9 @@ class RabbitmqBroker(Operating):
         ),
         atomic_settle=Capability("weaker", "what a message causes is confirmed first, then it is acknowledged"),
         unique_ids=Capability("none", "RabbitMQ does not know which messages it holds"),
+        unique_keys=Capability(
+            "weaker", "keys are rows of the database; what is ready at RabbitMQ is neither replaced nor refreshed"
+        ),
         suspects=Capability("weaker", "a loss is counted by the worker that gets the message next"),
         peek=Capability("weaker", "what waits in rows can be looked at; what is ready or runs cannot"),
         delays=Capability("weaker", "messages that wait are rows of the database, which must be there"),
@@ -85,28 +90,54 @@ class RabbitmqBroker(Operating):
 
     # Sending
 
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
         """Publish, and wait for the confirms. A part of many may be sent: PartialSendError says which."""
         now = clock.wall_ms()
         if any(changes.due_at(item, now) is not None for item in outgoing):
             require_room()
+        if not take_keys(outgoing):
+            self._publish(outgoing, now)
+            return {}
+        left_out = self.unique.take(outgoing)
+        outgoing = [recorded(item) for item in outgoing if item.message.message_id not in left_out]
+        if outgoing:
+            self._publish(outgoing, now)
+        return left_out
+
+    def _publish(self, outgoing: Sequence[Outgoing], now: int) -> None:
         items = [self.dispatch.outgoing(item, now) for item in outgoing]
         births = [changes.created(item, now) for item in outgoing]
         error = self.publisher.deliver(items, births, is_safe=is_safe())
+        if take_keys(outgoing):
+            self.unique.published(outgoing, items)
         if not all(item.is_confirmed for item in items):
             raise _unsent(outgoing, items, error)
 
-    def publish(self, outgoing: Sequence[Outgoing]) -> None:
+    def publish(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
         sent = 0
+        left_out: dict[str, str] = {}
         try:
             for start in range(0, len(outgoing), MAX_BATCH):
-                self._enqueue(outgoing[start : start + MAX_BATCH])
+                left_out.update(self._enqueue(outgoing[start : start + MAX_BATCH]) or {})
                 sent = start + MAX_BATCH
         except BrokerError as error:
-            self._tell_of_part(outgoing, outgoing[:sent], error)
+            before = [item for item in outgoing[:sent] if item.message.message_id not in left_out]
+            self._tell_of_part(outgoing, before, error)
             raise
         for item in outgoing:
-            self.announce(item)
+            if item.message.message_id not in left_out:
+                self.announce(item)
+        return left_out
+
+    # Keys of which there is one message
+
+    keys_in_rows = True
+
+    def _holder_of(self, queue_name: str, key: str) -> str | None:
+        return require_holders().holder(key)
+
+    def let_go(self, delivery: Delivery, key: str) -> None:
+        require_holders().release([(key, delivery.message_id)])
 
     def _tell_of_part(self, outgoing: Sequence[Outgoing], before: Sequence[Outgoing], error: BrokerError) -> None:
         """Announce what was sent before ``error``, and raise PartialSendError when anything was."""
@@ -174,6 +205,7 @@ class RabbitmqBroker(Operating):
             self.declare_target(connection, self.topology.waiting, None)
 
     def close(self) -> None:
+        self.unique.close()
         self.lines.close()
 
 

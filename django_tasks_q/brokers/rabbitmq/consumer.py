@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
 from pika import exceptions
 
 from ... import changes, clock
@@ -14,6 +15,7 @@ from ...errors import BrokerConnectionError, ConnectionClosed
 from ...events import Event
 from ...judge import make_judge
 from ...outcomes import Requeue
+from ...unique import key_in
 from ...waker import Waker
 from .connection import ChannelClosed
 from .holding import Held
@@ -110,8 +112,11 @@ class RabbitmqConsumer(Consumer):
                 continue  # handed over twice in one exchange
             held.append((settlement, found))
             if found.items is None:  # once handed to the publisher events stay there until RabbitMQ has them
-                events += told(settlement, worker_id, now, kind)
-            self._prepare(settlement, found, now)
+                caused = self._broker.unique.take_for_caused(settlement)
+                events += told(settlement, caused, worker_id, now, kind)
+                found.items = self._broker.dispatch.settlement(settlement, caused, found.envelope.priority, now)
+            for item in found.items:  # made once; of what failed before, only that is tried again
+                item.error = None
         items = [item for _, found in held for item in found.items or () if not item.is_confirmed]
         if items or events:
             self._broker.publisher.deliver(items, events, PUBLISH_PATIENCE, patient=False)
@@ -119,16 +124,10 @@ class RabbitmqConsumer(Consumer):
             self._broker.publisher.catch_up()
         return self._acknowledge(held)
 
-    def _prepare(self, settlement: Settlement, found: Held, now: int) -> None:
-        """What a settlement publishes is made once; of what failed before, only that is tried again."""
-        if found.items is None:
-            found.items = self._broker.dispatch.settlement(settlement, found.envelope.priority, now)
-        for item in found.items:
-            item.error = None
-
     def _acknowledge(self, held: Sequence[tuple[Settlement, Held]]) -> set[Any]:
         done: list[Held] = []
         back: list[Held] = []
+        settled: list[Settlement] = []
         still_open: set[Any] = set()
         for settlement, found in held:
             if not all(item.is_confirmed for item in found.items or ()):
@@ -137,10 +136,12 @@ class RabbitmqConsumer(Consumer):
                 back.append(found)
             else:
                 done.append(found)
+                settled.append(settlement)
         self._overdue.forget(found.handle for found in (*done, *back))
         if done or back:
             self._intake.acknowledge(done, back)
             self._intake.flush()
+        self._broker.unique.settled(settled)
         return still_open
 
     def _running(self, started: Sequence[Started]) -> list[Event]:
@@ -174,7 +175,9 @@ class RabbitmqConsumer(Consumer):
             held.before = max(held.before, note.casualty.number - held.envelope.number)
             then = held.as_given(note.casualty.number)
             outcome = self._judge(then, note.casualty)
-            settlement = changes.buried(then, note.casualty, outcome, note.at)
+            settlement = replace(
+                changes.buried(then, note.casualty, outcome, note.at), unique=key_in(held.envelope.payload)
+            )
             if not isinstance(outcome, Requeue) or (outcome.suspect and not self._worker.suspects):
                 self._verdicts.append(Verdict(settlement, note.worker_id, note.casualty.kind))
                 return

@@ -17,6 +17,7 @@ from ...states import State
 from ...waiting_room import Kept, Waiting, get_waiting_room
 from . import headers
 from .ebb import Ebb
+from .keys import Keys, recorded
 from .store import RabbitmqStore
 from .topology import Topology
 from .waiting import discarded, require_room
@@ -33,6 +34,7 @@ class Operating(RabbitmqStore):
     ) -> None:
         super().__init__(addresses, middleware, queues)
         self._ebb = Ebb(self)
+        self.unique = Keys(self)
 
     # What waits in rows
 
@@ -110,6 +112,7 @@ class Operating(RabbitmqStore):
         requeued: list[str] = []
         for start in range(0, len(message_ids), MAX_BATCH):
             revived = require_room().revive(message_ids[start : start + MAX_BATCH])
+            self.unique.take_again(revived)
             self.passage.send(
                 revived, lambda item: changes.requeued(item.message_id, now, item.life, item.number, item.record)
             )
@@ -131,6 +134,7 @@ class Operating(RabbitmqStore):
     def _note_discarded(self, items: Sequence[Kept], state: State = State.DISCARDED) -> list[str]:
         now = clock.wall_ms()
         self._tell([discarded(item, now, state) for item in items])
+        self.unique.forget([item.message_id for item in items])
         return [item.message_id for item in items]
 
     def _tell(self, events: Sequence[Event]) -> None:
@@ -140,13 +144,18 @@ class Operating(RabbitmqStore):
 
     def _replace(self, message_id: str, outgoing: Outgoing) -> bool:
         self._catch_up()
+        if outgoing.unique is not None:
+            self.unique.take([outgoing])
+            outgoing = recorded(outgoing)
         now = clock.wall_ms()
         envelope = headers.sent(outgoing, now)
         due = changes.due_at(outgoing, now)
         item = headers.kept(envelope, "delay", due, now)
         letter = require_room().replace(message_id, item)
         if letter is None:
+            self.unique.forget([outgoing.message.message_id] if outgoing.unique is not None else [])
             return False
+        self.unique.confirm([outgoing])
         self._tell([discarded(letter, now)])
         if due is None:
             self.passage.send([item], lambda _: changes.created(outgoing, now))
@@ -174,4 +183,5 @@ class Operating(RabbitmqStore):
             now = clock.wall_ms()
             found = [headers.open_envelope(one.properties, one.body, queue_name) for one in taken]
         self._tell([changes.discarded(e.message_id, now, e.life, e.retries, e.number, e.lost, e.record) for e in found])
+        self.unique.forget([envelope.message_id for envelope in found])
         return len(found)

@@ -50,9 +50,10 @@ class Dispatch:
             return self.work(envelope)
         return self.waiting(headers.kept(envelope, "delay", due, now))
 
-    def settlement(self, settlement: Settlement, priority: int, now: int) -> list[Item]:
-        """What must be confirmed before the message may be acknowledged; nothing for one that is done."""
-        items = [self.outgoing(item, now) for item in settlement.then]
+    def settlement(self, settlement: Settlement, caused: Sequence[Outgoing], priority: int, now: int) -> list[Item]:
+        """What must be confirmed before the message may be acknowledged; nothing for one that is done. ``caused``: what
+        is sent on its account."""
+        items = [self.outgoing(item, now) for item in caused]
         outcome = settlement.outcome
         if isinstance(outcome, Retry | Parked | Dead):
             items.append(self.waiting(headers.kept_after(settlement, priority, now)))
@@ -70,9 +71,12 @@ def goes_back(settlement: Settlement) -> bool:
     return isinstance(outcome, Requeue) and not (outcome.lost or outcome.suspect or is_changed)
 
 
-def told(settlement: Settlement, worker_id: str, now: int, kind: str | None = None) -> Sequence[Event]:
-    """What a settlement is told as, with what it causes, as far as it is recorded (:func:`recording.is_recorded`)."""
-    created = [changes.created(item, now) for item in settlement.then if item.record]
+def told(
+    settlement: Settlement, caused: Sequence[Outgoing], worker_id: str, now: int, kind: str | None = None
+) -> Sequence[Event]:
+    """What a settlement is told as, with what it has caused, as far as that is recorded; see
+    :func:`recording.is_recorded`."""
+    created = [changes.created(item, now) for item in caused if item.record]
     given = settlement.delivery
     if not (given.record or given.life or isinstance(settlement.outcome, Dead)):
         return created

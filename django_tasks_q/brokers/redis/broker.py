@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from ... import changes, clock
 from ...capabilities import Capabilities, Capability
 from ...common import refuse_options
-from ...deliveries import Judge, Outgoing, Settlement, Started, WorkerInfo
+from ...deliveries import Delivery, Judge, Outgoing, Settlement, Started, WorkerInfo
 from ...errors import BrokerConnectionError, ConnectionClosed, DuplicateMessage
 from ...middleware.limits import check_limits
+from ...unique import held_by, take_keys, tell_of_left_out
 from .burials import Burials
 from .consumer import RedisConsumer
 from .entry import fence
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 
 _NO_TRANSACTIONS = Capability("none", "Redis is no part of a database transaction; send_on_commit() waits for its end")
 _UNIQUE = Capability("weaker", "an id is unique within its queue")
+_KEYS = Capability("weaker", "a key is held within its queue, which is the actor's unless a message names another")
 
-SINGLE = Capabilities(transactional_send=_NO_TRANSACTIONS, unique_ids=_UNIQUE)
+SINGLE = Capabilities(transactional_send=_NO_TRANSACTIONS, unique_ids=_UNIQUE, unique_keys=_KEYS)
 CLUSTER = Capabilities(
     transactional_send=_NO_TRANSACTIONS,
     unique_ids=_UNIQUE,
+    unique_keys=_KEYS,
     atomic_settle=Capability("weaker", "what a message causes in another queue is sent before it is settled"),
 )
 
@@ -101,17 +104,21 @@ class RedisBroker(Operating, Burials):
 
     # Sending
 
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
-        self._send(outgoing, b"new")
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
+        return self._send(outgoing, b"new")
 
-    def _send(self, outgoing: Sequence[Outgoing], mode: bytes) -> None:
+    def _send(self, outgoing: Sequence[Outgoing], mode: bytes) -> Mapping[str, str]:
+        """Who holds the keys of what was left out, by its ids."""
         by_queue: dict[str, list[Outgoing]] = {}
         for item in outgoing:
             by_queue.setdefault(item.message.queue_name, []).append(item)
+        left_out: dict[str, str] = {}
         for queue_name, items in by_queue.items():
-            self._send_to(queue_name, items, mode)
+            held = self._send_to(queue_name, items, mode)
+            left_out.update({held[at].decode(): held[at + 1].decode() for at in range(0, len(held), 2)})
+        return left_out
 
-    def _send_to(self, queue_name: str, items: Sequence[Outgoing], mode: bytes) -> None:
+    def _send_to(self, queue_name: str, items: Sequence[Outgoing], mode: bytes) -> Sequence[bytes]:
         if queue_name not in self._known:
             self.make_known([queue_name])
             self._known.add(queue_name)
@@ -120,26 +127,30 @@ class RedisBroker(Operating, Burials):
             self.clock.set(int(seconds) * 1000 + int(micros) // 1000)
         began, since = clock.monotonic(), self.clock.now()
         try:
-            now, is_short, refused = self._store(queue_name, items, mode)
+            answer = self._store(queue_name, items, mode)
         except ConnectionClosed:
             if clock.monotonic() - began > self.send_timeout / 4000:
                 raise
             # There is time to send again. Nobody knows whether they arrived, so those that did are left out now.
-            now, is_short, refused = self._store(queue_name, items, self.packer.again(since))
+            answer = self._store(queue_name, items, self.packer.again(since))
+        now, is_short, refused, *conflicts = answer
+        holder, left_out = conflicts or (b"", ())
         self.clock.set(now)
         self.journalist.heard(queue_name, is_short == 1)
+        if refused and holder:
+            raise held_by(items[refused - 1], holder.decode())
         if refused:
             message_id = items[refused - 1].message.message_id
             raise DuplicateMessage(f"{message_id} is still waiting, running or dead in queue {queue_name!r}.")
+        return cast("Sequence[bytes]", left_out)
 
     def _store(self, queue_name: str, items: Sequence[Outgoing], mode: bytes) -> Any:
-        call = Call(
-            load("enqueue"),
-            self.keys.named(queue_name, "messages"),
-            self.keys.packed_for_sending(queue_name),
-            SENDING_KEYS,
-            (self.link.publish, self.budget, *self.packer.pack_all(items, mode)),
-        )
+        args = (self.link.publish, self.budget, *self.packer.pack_all(items, mode))
+        if take_keys(items):
+            call = self.about("enqueue_unique", queue_name, *args)
+        else:
+            keys = self.keys.packed_for_sending(queue_name)
+            call = Call(load("enqueue"), self.keys.named(queue_name, "messages"), keys, SENDING_KEYS, args)
         if not (self.wait_replicas or self.wait_aof):
             return self.link.call(call)
         return self._store_safely(call)
@@ -159,6 +170,16 @@ class RedisBroker(Operating, Burials):
                 raise BrokerConnectionError(f"Redis has the message, but only {got} of {wanted} copies within time.")
         return answer
 
+    # Keys of which there is one message
+
+    def _holder_of(self, queue_name: str, key: str) -> str | None:
+        holder: bytes = self.call_on("holder", queue_name, key.encode())
+        return holder.decode() or None
+
+    def let_go(self, delivery: Delivery, key: str) -> None:
+        begin = b"%d:%d:" % (delivery.life, delivery.number)
+        self.call_on("let_go", delivery.queue_name, delivery.message_id.encode(), begin)
+
     # Consuming
 
     def consume(self, worker: WorkerInfo) -> RedisConsumer:
@@ -174,7 +195,7 @@ class RedisBroker(Operating, Burials):
         if not self.link.is_cluster:
             return [self.trader.propose(terms, settlements, started)]
         elsewhere = [i for s in settlements for i in s.then if i.message.queue_name != s.delivery.queue_name]
-        self._send(elsewhere, b"caused")
+        self.tell_of_left_out(elsewhere, self._send(elsewhere, b"caused"))
         by_queue = _by_queue(terms, settlements, started)
         trades, left = [], terms.room
         for name, (own_settlements, own_started) in by_queue.items():
@@ -184,6 +205,14 @@ class RedisBroker(Operating, Burials):
             own = msgspec.structs.replace(terms, room=max(0, share), shares=shares, listen=False, queue_name=name)
             trades.append(self.trader.propose(own, own_settlements, own_started))
         return trades
+
+    def tell_of_left_out(self, caused: Iterable[Outgoing], left_out: Mapping[str, str]) -> None:
+        """Log what was caused and not sent, because its key is held."""
+        if left_out:
+            for item in caused:
+                holder = left_out.get(item.message.message_id)
+                if holder is not None:
+                    tell_of_left_out(self.logger, item, holder)
 
     def carry_out(self, trades: Sequence[Trade]) -> list[Any]:
         """The answers to the calls of an exchange, each in its place; what failed is its error."""

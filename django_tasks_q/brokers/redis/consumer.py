@@ -180,7 +180,9 @@ class RedisConsumer(Consumer):
         for trade, reply in zip(trades, self._broker.carry_out(trades), strict=True):
             if not isinstance(reply, BrokerError):
                 self._answered[trade.terms.queue_name] = trade.terms.number
-                self._found.add(trade, self._broker.trader.understand(trade, reply))
+                answer = self._broker.trader.understand(trade, reply)
+                self._broker.tell_of_left_out((i for s in trade.settlements for i in s.then), answer.left_out)
+                self._found.add(trade, answer)
             else:
                 trouble = reply
                 if isinstance(reply, BrokerConnectionError):

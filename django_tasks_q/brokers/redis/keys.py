@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from .packing import pack_parts
 
-SENDING_KEYS, QUEUE_KEYS = 10, 13
-"""How many of a queue's keys a script is given that only sends, and every other one."""
+SENDING_KEYS, QUEUE_KEYS = 10, 14
+"""How many of a queue's keys a script is given that only sends what takes no keys, and every other one."""
 
 _NAMES = (
     "messages",
@@ -23,6 +23,7 @@ _NAMES = (
     "suspects",
     "dead",
     "taken",
+    "unique",
 )
 """In the order in which ``lua/parts/queue.lua`` reads them."""
 

@@ -10,6 +10,7 @@ from ...deliveries import Delivery, Held, Outgoing, QueueCounts
 from ...errors import ConnectionClosed, DuplicateMessage
 from ...outcomes import mark_of
 from ...states import State
+from ...unique import held_by
 from .entry import as_delivery, owner_in
 from .link import Call
 from .packing import pack_parts
@@ -85,8 +86,10 @@ class Operating(RedisStore):
         keys = whole.keys + self.keys.packed(to)
         item = self.packer.pack(outgoing, b"new")
         args = (self.link.publish, self.budget, message_id.encode(), *item)
-        now, answer = self.link.call(Call(load("replace"), whole.slot_key, keys, 2 * whole.number, args))
+        now, answer, holder = self.link.call(Call(load("replace"), whole.slot_key, keys, 2 * whole.number, args))
         self.clock.set(now)
+        if answer < 0 and holder:
+            raise held_by(outgoing, holder.decode())
         if answer < 0:
             raise DuplicateMessage(f"{outgoing.message.message_id} is still waiting, running or dead.")
         return bool(answer)

@@ -81,6 +81,10 @@ class Packer:
         )
 
     def _mode(self, item: Outgoing, mode: bytes) -> bytes:
+        if item.unique is not None:
+            unique = item.unique
+            how = self._mode(msgspec.structs.replace(item, unique=None), mode)
+            return b"%b %b %d %b" % (how, unique.key.encode(), unique.ttl or 0, unique.on_conflict.encode())
         if item.life:
             return b"revive:%d" % item.life
         return mode if item.sent_since is None else self.again(self.clock.at(item.sent_since))

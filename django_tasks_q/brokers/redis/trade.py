@@ -36,6 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
     """``next_due``: epoch milliseconds by the store's clock, None for never.
 
     ``forgotten``: the server does not know of the last answer, so it is not the one that gave it.
+    ``left_out``: who holds the keys of messages that were caused and not sent, by their ids.
     """
 
     fenced: bool
@@ -43,6 +44,7 @@ class Answer(msgspec.Struct, frozen=True):
     refused: list[Settlement]
     next_due: int | None
     deliveries: list[Delivery]
+    left_out: Mapping[str, str] = {}
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -185,7 +187,7 @@ class Trader:
         return self._journalist.write(queue_name, event)
 
     def understand(self, trade: Trade, reply: Any) -> Answer:
-        standing, now, refused, next_due, short_of_room, claimed = reply
+        standing, now, refused, next_due, short_of_room, claimed, left_out = reply
         self._clock.set(now)
         for position, name in enumerate(trade.queue_names, start=1):
             self._journalist.heard(name, position in short_of_room)
@@ -199,6 +201,7 @@ class Trader:
             [trade.settlements[ordinal - 1] for ordinal in refused],
             None if next_due < 0 else next_due,
             deliveries,
+            {left_out[at].decode(): left_out[at + 1].decode() for at in range(0, len(left_out), 2)},
         )
 
 

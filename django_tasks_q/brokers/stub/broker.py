@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from threading import Condition, RLock
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +31,7 @@ from ...message import Message
 from ...outcomes import HANDED_BACK, Dead, Parked, Requeue, Retry
 from ...recording import is_recorded
 from ...states import State
+from ...unique import Unique, held_by, tell_of_left_out
 from ...waker import Waker
 from .consumer import StubConsumer
 from .control import StubControlStore
@@ -70,6 +71,8 @@ class StubBroker(Broker):
         self._wakers: set[Waker] = set()
         self._busy: Counter[str] = Counter()
         self._ended: dict[str, tuple[int, int]] = {}  # the next life, and when the last one ended
+        self._holders: dict[str, Entry] = {}
+        """Of keys of which there is one message; what finds one that is over takes its place."""
         self._taken: deque[tuple[str, int, int]] = deque(maxlen=JOURNAL_LENGTH)
 
     # Sending
@@ -77,7 +80,8 @@ class StubBroker(Broker):
     def _open_queue(self, queue_name: str) -> StubQueue:
         return StubQueue(self, queue_name)
 
-    def _enqueue(self, outgoing: Sequence[Outgoing]) -> None:
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str] | None:
+        left_out: dict[str, str] = {}
         with self._changed:
             fresh: set[str] = set()
             new: list[Outgoing] = []
@@ -89,13 +93,87 @@ class StubBroker(Broker):
                     raise DuplicateMessage(f"{message_id} is still waiting or running.")
                 fresh.add(message_id)
                 new.append(item)
+            self._refuse_held([item for item in new if item.unique is not None])
             for item in new:
-                self._store(item)
+                self._admit(item, left_out)
             self._wake()
+        return left_out
 
     def _had(self, message_id: str, since: int) -> bool:
         """Whether the message is here, or was at that time or later."""
         return message_id in self._entries or self._ended.get(message_id, (0, -1))[1] >= since
+
+    # Keys of which there is one message
+
+    def _refuse_held(self, items: Sequence[Outgoing]) -> None:
+        """Raise DuplicateMessage for one that is to be refused, before any is stored."""
+        taken: dict[str, str] = {}
+        for item in items:
+            unique = item.unique
+            assert unique is not None
+            holder = taken.get(unique.key) or self._holder_of("", unique.key)
+            if holder is not None and unique.on_conflict == "raise":
+                raise held_by(item, holder)
+            taken[unique.key] = item.message.message_id
+
+    def _admit(self, item: Outgoing, left_out: dict[str, str]) -> None:
+        """Store a message, or note whose key keeps it out."""
+        holder = None if item.unique is None else self._holder(item.unique.key)
+        if item.unique is None or holder is None:
+            self._store(item)
+        elif item.unique.on_conflict == "replace" and holder.place not in ("in_flight", "dead"):
+            self._discard([holder])
+            self._store(item)
+        else:
+            if item.unique.on_conflict == "refresh" and holder.place not in ("in_flight", "dead"):
+                self._refresh(holder, item)
+            left_out[item.message.message_id] = holder.message_id
+
+    def _refresh(self, entry: Entry, item: Outgoing) -> None:
+        """What waits begins its wait anew, as another message of its key says."""
+        now = self.now()
+        self._hold(entry, item.unique, now)
+        due = changes.due_at(item, now)
+        if due is not None:
+            self._put(entry, "delayed", due)
+        elif entry.place == "delayed":
+            self._hasten(entry)
+
+    def _hold(self, entry: Entry, unique: Unique | None, now: int) -> None:
+        entry.unique = unique
+        if unique is not None:
+            entry.unique_until = None if unique.ttl is None else now + unique.ttl
+            self._holders[unique.key] = entry
+
+    def _give_up_key(self, entry: Entry) -> None:
+        if entry.unique is not None and self._holders.get(entry.unique.key) is entry:
+            del self._holders[entry.unique.key]
+
+    def _take_key_again(self, entry: Entry) -> None:
+        """A dead letter lives again: with its key, unless that is held, or its time is over."""
+        is_over = entry.unique_until is not None and entry.unique_until <= self.now()
+        if entry.unique is None or is_over or self._holder(entry.unique.key) is not None:
+            entry.unique = None
+        else:
+            self._holders[entry.unique.key] = entry
+
+    def _holder(self, key: str) -> Entry | None:
+        entry = self._holders.get(key)
+        if entry is not None and entry.unique_until is not None and entry.unique_until <= self.now():
+            self._give_up_key(entry)
+            return None
+        return entry
+
+    def _holder_of(self, queue_name: str, key: str) -> str | None:
+        with self._changed:
+            entry = self._holder(key)
+            return None if entry is None else entry.message_id
+
+    def let_go(self, delivery: Delivery, key: str) -> None:
+        with self._changed:
+            entry = self._by_sequence.get(delivery.handle)
+            if entry is not None and (entry.place, entry.number) == ("in_flight", delivery.number):
+                self._give_up_key(entry)
 
     def _store(self, item: Outgoing) -> None:
         now = self.now()
@@ -108,6 +186,7 @@ class StubBroker(Broker):
         self._entries[entry.message_id] = entry
         self._by_sequence[entry.sequence] = entry
         self._busy[entry.queue_name] += 1
+        self._hold(entry, item.unique, now)
         due = changes.due_at(item, now)
         self._put(entry, "ready" if due is None else "delayed", due or 0)
         self._note(changes.created(item, now, entry.life))
@@ -128,6 +207,7 @@ class StubBroker(Broker):
         self._busy[entry.queue_name] -= entry.place != "dead"
         del self._entries[entry.message_id]
         del self._by_sequence[entry.sequence]
+        self._give_up_key(entry)
         self._ended[entry.message_id] = (entry.life + 1, self.now())
         if len(self._ended) > JOURNAL_LENGTH:
             del self._ended[next(iter(self._ended))]
@@ -240,6 +320,7 @@ class StubBroker(Broker):
             entry.reason, entry.died, entry.died_at = outcome.reason, next(self._sequence), now
             self._busy[entry.queue_name] -= 1
             self._put(entry, "dead")
+            self._give_up_key(entry)
             self._remember(entry, settlement)
         elif isinstance(outcome, Requeue):
             self._put(entry, "suspect" if outcome.suspect else "ready")
@@ -247,8 +328,14 @@ class StubBroker(Broker):
             self._drop(entry)
         for item in settlement.then:
             if item.message.message_id not in self._entries:
-                self._store(item)
+                self._admit_caused(item)
         return True
+
+    def _admit_caused(self, item: Outgoing) -> None:
+        left_out: dict[str, str] = {}
+        self._admit(item, left_out)
+        for holder in left_out.values():
+            tell_of_left_out(self.logger, item, holder)
 
     def _note_late(self, settlement: Settlement, worker_id: str) -> None:
         """A refused settlement is told of when a burial took the delivery away, and not when it is a repetition."""
@@ -348,6 +435,7 @@ class StubBroker(Broker):
                 entry.enqueued_at = self.now()
                 self._busy[entry.queue_name] += 1
                 self._put(entry, "ready")
+                self._take_key_again(entry)
                 self._note(
                     changes.requeued(entry.message_id, entry.enqueued_at, entry.life, entry.number, entry.record)
                 )

@@ -10,6 +10,7 @@ from ...deliveries import (
     Delivery,
     Held,
 )
+from ...unique import Unique
 
 Place = Literal["ready", "suspect", "delayed", "in_flight", "dead"]
 
@@ -36,6 +37,8 @@ class Entry(msgspec.Struct):
     reason: str = ""
     parked: str = ""
     record: bool = True
+    unique: Unique | None = None
+    unique_until: int | None = None
 
     def delivery(self) -> Delivery:
         return Delivery(

@@ -1,12 +1,12 @@
 -- What waits in the journals of some queues.
 --
--- KEYS     the thirteen of each queue (keys.py)
+-- KEYS     the fourteen of each queue (keys.py)
 -- Returns  for each queue {events, bytes, age in ms of the oldest entry, dropped, since, until}
 -- Reads only.
 --@ queue
 local now, rows = clock(), {}
-for j = 1, #KEYS / 13 do
-  local q = queue_at(13 * j - 12)
+for j = 1, #KEYS / 14 do
+  local q = queue_at(14 * j - 13)
   local fill = redis.call('HMGET', q.fill, 'events', 'bytes', 'dropped', 'since', 'until')
   local oldest = redis.call('XRANGE', q.journal, '-', '+', 'COUNT', 1)[1]
   local age = oldest and math.max(0, now - string.match(oldest[1], '^%d+')) or 0

@@ -1,6 +1,6 @@
 -- How much some queues hold, and how long the oldest of each priority has been ready.
 --
--- KEYS     the thirteen of each queue (keys.py)
+-- KEYS     the fourteen of each queue (keys.py)
 -- Returns  for each queue {ready (suspects too), in flight, delayed, dead, age in ms of the oldest that is ready}
 -- Reads only; its inner loop runs once for each priority in use, at most 201 times.
 --@ queue header
@@ -25,8 +25,8 @@ local function oldest_in(q)
   return oldest
 end
 
-for j = 1, #KEYS / 13 do
-  local q = queue_at(13 * j - 12)
+for j = 1, #KEYS / 14 do
+  local q = queue_at(14 * j - 13)
   rows[j] = {
     redis.call('ZCARD', q.ready) + redis.call('ZCARD', q.suspects),
     redis.call('HLEN', q.claims),

@@ -1,4 +1,4 @@
--- Send messages to one queue, all or none, and wake a worker that waits for them; a single one is brought to it.
+-- Send messages that take no keys to one queue, all or none, and wake a worker that waits for them; a single one is brought to it.
 -- It begins with a write that Redis refuses when it is out of memory: then nothing has happened.
 --
 -- KEYS     the ten of the queue that sending needs (keys.py)

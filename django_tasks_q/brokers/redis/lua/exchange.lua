@@ -1,7 +1,7 @@
 -- Settle a batch, note what runs, send what it caused, promote what is due, and claim a new batch: one worker's turn.
 -- It begins with a write that Redis allows when it is out of memory, which makes it allow all that follow.
 --
--- KEYS     1 the worker's  then thirteen for each queue (keys.py)
+-- KEYS     1 the worker's  then fourteen for each queue (keys.py)
 -- ARGV     1 number of the exchange; 0: a burial settles in the worker's place
 --          2 worker  3 channel that wakes it  4 room  5 let me be woken when there is nothing: '1', or '2': and
 --          brought what is sent, for I run nothing
@@ -12,16 +12,16 @@
 --          then for each message caused: queue number, ordinal of its settlement, the message (store.lua)
 -- Returns  {1 when the worker is fenced, 2 when its last answer has been forgotten, time in ms, ordinals that were
 --          refused, when the next is due (-1: never), numbers of queues whose journal is over half, claimed: queue
---          number, id, entry, ...}
+--          number, id, entry, ...; what was caused and left out: id, who holds its key, ...}
 -- Atomic: one script. A number that was used last answers as it did then; a smaller one does nothing: a copy of a call
 --          that arrives late must not claim for a worker that does not wait for its answer any more.
---@ queue header journal wake lives store settle promote claim
+--@ queue header journal lives unique withdraw wake store conflicts settle promote claim
 local number, worker, channel = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local room, publish, budget = tonumber(ARGV[4]), ARGV[8], tonumber(ARGV[7])
 local queues, shares, asked, parts = {}, {}, {}, {}
 for j = 1, tonumber(ARGV[9]) do
   local first = 11 + (j - 1) * 4
-  queues[j] = queue_at(2 + (j - 1) * 13)
+  queues[j] = queue_at(2 + (j - 1) * 14)
   shares[j] = tonumber(ARGV[first])
   asked[j] = shares[j] >= 0
   parts[j] = {tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2]), tonumber(ARGV[first + 3])}
@@ -37,7 +37,7 @@ local known = number > 0 and redis.call('HMGET', KEYS[1], 'number', 'answer')
 local is_fenced = number > 0 and not known[1]
 if known and known[1] and tonumber(known[1]) >= number then
   if tonumber(known[1]) > number then
-    return {0, now, {}, now, {}, {}}
+    return {0, now, {}, now, {}, {}, {}}
   end
   local answer, again = cmsgpack.unpack(known[2]), {}
   for i = 1, #answer[2], 2 do
@@ -46,7 +46,7 @@ if known and known[1] and tonumber(known[1]) >= number then
       again[#again + 1], again[#again + 2], again[#again + 3] = answer[2][i], answer[2][i + 1], entry
     end
   end
-  return {answer[3], now, answer[1], now, {}, again}
+  return {answer[3], now, answer[1], now, {}, again, {}}
 end
 -- A replica that became the master may not have heard of everything that the worker was answered.
 local standing = is_fenced and 1 or number > 0 and tonumber(known[1]) < tonumber(ARGV[10]) and 2 or 0
@@ -82,18 +82,26 @@ for ordinal = 1, total do
 end
 
 -- Send what was caused
-local caused = {}
+local caused, left_out = {}, {}
 while at <= #ARGV do
   if accepted[tonumber(ARGV[at + 1])] then
     local j = tonumber(ARGV[at])
     caused[j] = caused[j] or {}
-    table.insert(caused[j], item_at(at + 2))
+    local item = item_at(at + 2)
+    caused[j].takes_keys = caused[j].takes_keys or item.key
+    table.insert(caused[j], item)
   end
   at = at + 2 + ITEM
 end
 for j, q in ipairs(queues) do
   if caused[j] then
-    local fresh = sift(q, caused[j])
+    local fresh, left = sift(q, caused[j]), {}
+    if caused[j].takes_keys then
+      fresh, left = sift_keys(q, fresh, now, publish)
+    end
+    for i = 1, #left do
+      left_out[#left_out + 1] = left[i]
+    end
     if #fresh > 0 then
       store(q, fresh, now, publish)
     end
@@ -153,4 +161,4 @@ if number > 0 and not is_fenced then
   end
   redis.call('HSET', KEYS[1], 'number', number, 'answer', cmsgpack.pack({refused, ids, standing}))
 end
-return {standing, now, refused, next_due, poor, claimed}
+return {standing, now, refused, next_due, poor, claimed, left_out}

@@ -1,10 +1,10 @@
 -- Drop dead letters that died too long ago, the oldest first.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 the journal's budget in bytes  2 the command that publishes  3 how long they are kept, ms  4 most
 -- Returns  how many were dropped
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.
---@ queue header journal lives withdraw
+--@ queue header journal lives unique withdraw
 local q = queue_at(1)
 redis.call('SREM', q.waiters, '')
 local now = clock()

@@ -1,10 +1,10 @@
 -- Drop a batch of what waits in a queue, delayed and dead included.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 the journal's budget in bytes  2 the command that publishes  3 most
 -- Returns  how many were dropped; 0: there is nothing left
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.
---@ queue header journal lives withdraw
+--@ queue header journal lives unique withdraw
 local q = queue_at(1)
 redis.call('SREM', q.waiters, '')
 local now = clock()

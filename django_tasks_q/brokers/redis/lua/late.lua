@@ -1,6 +1,6 @@
 -- Tell of attempts that ended after a burial had taken their messages away, each once.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 the journal's budget in bytes  2 the command that publishes  3.. id, fence, event, ...
 -- Returns  nothing
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.

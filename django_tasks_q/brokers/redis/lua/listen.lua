@@ -1,6 +1,6 @@
 -- Ask to be woken when there is work in a queue, unless there is some now.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 channel that wakes the worker
 -- Returns  {1 when there is work, time in ms, when the next is due (-1: never)}
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.

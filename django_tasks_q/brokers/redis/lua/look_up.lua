@@ -1,6 +1,6 @@
 -- What a queue holds of these ids.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     ids, at most 1,000
 -- Returns  {how many of the ids it looked at: it stops when it has read enough; id, entry, place, when it is due or '',
 --          its claim or '', ... of those that are there}

@@ -1,7 +1,7 @@
 -- A part of what a worker holds in a queue, which nobody wakes it for any more. It was fenced before, so nothing is
 -- added meanwhile.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 worker  2 cursor, 0 to begin  3 channel that wakes the worker
 -- Returns  {cursor, 0 when that was all; id, since when it is known to run (epoch ms) or '', ...}
 -- Atomic: one script; it writes nothing but a removal.

@@ -1,7 +1,7 @@
 -- Look at messages of one place, in the order in which they would run. Of what is in flight, at most 1,000 are looked
 -- at to find those that were sent first, or as many as are enough to read.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 place: ready, delayed, dead or claims  2 how many to pass over (not of claims)  3 most
 -- Returns  {how many it looked at: it stops when it has read enough; id, entry, ...}
 -- Reads only.

@@ -1,10 +1,10 @@
 -- Give dead letters a new life.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 the journal's budget in bytes  2 the command that publishes  3.. ids, at most 1,000
 -- Returns  {how many of the ids it looked at: it stops when it has read enough, the ids that were dead letters}
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.
---@ queue header journal wake
+--@ queue header journal unique wake
 local q = queue_at(1)
 redis.call('SREM', q.waiters, '')
 local now = clock()
@@ -20,6 +20,7 @@ while looked < #ARGV - 2 and bytes < ENOUGH_BYTES do
     header.life, header.retries, header.lost, header.enqueued_at = header.life + 1, 0, 0, now
     redis.call('HSET', q.messages, id, make_entry(header, '', payload))
     redis.call('ZADD', q.ready, header.score, id)
+    take_key_again(q, id, now)
     note_own(q, 0, 'enqueued', now, id, header, header.number)
     requeued[#requeued + 1] = id
   end

@@ -1,6 +1,6 @@
 -- Count events of an entry as a gap because their bytes cannot be read; the others of the entry go to the end.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 the command that publishes  2 entry  3.. positions of the bad ones, from 1
 -- Returns  nothing
 -- Atomic: one script; done twice it does nothing. It begins with a write that Redis allows when it is out of memory.

@@ -1,6 +1,6 @@
 -- Forget entries of a journal that were read.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 first entry  2 last entry
 -- Returns  nothing
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.

@@ -1,6 +1,6 @@
 -- Forget a gap that was told; what was dropped since then remains one.
 --
--- KEYS     the thirteen of the queue (keys.py)
+-- KEYS     the fourteen of the queue (keys.py)
 -- ARGV     1 how many of its events were told  2 until when
 -- Returns  nothing
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.

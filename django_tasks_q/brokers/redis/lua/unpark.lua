@@ -1,11 +1,11 @@
 -- Make those ready that are first in a line of what is parked.
 --
--- KEYS     the thirteen of the queue (keys.py), then the line
+-- KEYS     the fourteen of the queue (keys.py), then the line
 -- ARGV     1 the journal's budget in bytes  2 the command that publishes  3 the mark of the line  4 how many at most
 -- Returns  how many there were
 -- Atomic: one script; it begins with a write that Redis allows when it is out of memory.
 --@ queue header journal wake
-local q, line, mark = queue_at(1), KEYS[14], ARGV[3]
+local q, line, mark = queue_at(1), KEYS[15], ARGV[3]
 redis.call('SREM', q.waiters, '')
 local now = clock()
 local number, looked = 0, 0

@@ -1,4 +1,4 @@
--- One queue's keys from KEYS[first] on, in the order of keys.py. Scripts that send are given the first ten only.
+-- One queue's keys from KEYS[first] on, in the order of keys.py. enqueue.lua is given the first ten only.
 local function queue_at(first)
   return {
     messages = KEYS[first],          -- hash: id -> header, reason, payload (see header.lua)
@@ -14,6 +14,7 @@ local function queue_at(first)
     suspects = KEYS[first + 10],     -- as ready: what must run alone
     dead = KEYS[first + 11],         -- sorted set: id by time of death, epoch microseconds
     taken = KEYS[first + 12],        -- sorted set: fences that burials took away, by time
+    unique = KEYS[first + 13],       -- hash: keys of which there is one message, and who holds them (see unique.lua)
     events = {},
   }
 end

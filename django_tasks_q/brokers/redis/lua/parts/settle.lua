@@ -31,6 +31,7 @@ local function finish(q, first, count, before, accepted, now)
   if #gone > 0 then
     redis.call('HDEL', q.claims, unpack(gone))
     redis.call('HDEL', q.messages, unpack(gone))
+    forget_keys(q, gone)
     remember_lives(q, lives, now)
   end
 end
@@ -72,6 +73,7 @@ local function move(q, first, now, now_us)
     redis.call('ZADD', q.delayed, now + ARGV[first + 3], id)
   elseif place == 'dead' then
     redis.call('ZADD', q.dead, now_us, id)
+    give_up_key(q, id)
   else
     redis.call('ZADD', q[place], header.score, id)
   end

@@ -6,15 +6,23 @@
 --   mode   'new': a known id is refused   'caused': left out while known
 --          'repeat:' and epoch milliseconds: left out when it is known, or was then or later; what ended before then
 --          was another message   'revive:' and a life: left out while known, and begins that life or a later one
+--          one that takes a key: and behind it, with ' ' between them, the key, its time to live in ms (0: none), and
+--          what happens when it is held: 'drop', 'raise', 'replace', 'refresh' (see conflicts.lua)
 --   event  its creation as JSON without a life, or ''
 local ITEM = 8
 local LINE = 2 ^ 45  -- places in line for each priority: 201 of them stay below 2^53
 
+local LONGEST_MODE = 30
+
 local function item_at(first)
-  return {
+  local item = {
     id = ARGV[first], priority = ARGV[first + 1], when = ARGV[first + 2], time = ARGV[first + 3],
     record = ARGV[first + 4], mode = ARGV[first + 5], payload = ARGV[first + 6], event = ARGV[first + 7],
   }
+  if #item.mode > LONGEST_MODE then
+    item.mode, item.key, item.ttl, item.policy = string.match(item.mode, '^(%S+) (%x+) (%d+) (%a+)$')
+  end
+  return item
 end
 
 -- Whether a message that is sent again had arrived, when the last one of its id ended at that time.

@@ -17,6 +17,7 @@ local function withdraw(q, gone, now, state)
   redis.call('ZREM', q.suspects, unpack(ids))
   redis.call('ZREM', q.delayed, unpack(ids))
   redis.call('ZREM', q.dead, unpack(ids))
+  forget_keys(q, ids)
   remember_lives(q, lives, now)
   if redis.call('EXISTS', q.messages) == 0 then
     redis.call('DEL', q.sequence)

@@ -1,0 +1,53 @@
+"""Many processes that each send every key, in an order of their own.
+
+Run as a program on the test project. With ``die`` it is one that is killed when it has taken its key and is about to
+publish.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+
+import django
+
+django.setup()
+
+from django_tasks_q import get_broker  # noqa: E402 - actors need Django
+from testproject.misbehave import echo  # noqa: E402
+
+
+def send_all(keys: int, seed: int) -> None:
+    order = list(range(keys))
+    random.Random(seed).shuffle(order)
+    for key in order:
+        echo.send_with_options(args=(key,), unique=True, unique_key=f"key {key}")
+
+
+def main(keys: int, senders: int) -> int:
+    children = []
+    for seed in range(senders):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                send_all(keys, seed)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(pid)
+    return sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
+
+
+def die_before_publishing() -> None:
+    broker = get_broker()
+    broker._publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[attr-defined]
+    echo.send_with_options(args=(0,), unique=True, unique_key="key 0")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "die":
+        die_before_publishing()
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
