@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -36,18 +37,15 @@ def in_session(session: int) -> list[Process]:
 
 
 def roles(processes: Iterable[Process], supervisor: int) -> dict[int, str]:
-    """What each process is for, by where it stands in the tree and how many threads it has.
+    """What each process is for, by where it stands in the tree, which signals it ignores, and how many threads it has.
 
-    A generation has children; its keeper has three threads, or four when one of them sends to RabbitMQ, a worker that
-    has booted has more.
+    A generation has children; its keeper heeds no TERM, and a worker that has booted has several threads. Who is about
+    to become one of these is a helper.
     """
     known = list(processes)
     parents = {process.parent for process in known}
     generations = {p.pid for p in known if p.parent == supervisor and p.pid in parents}
-    found = {process.pid: _role(process, supervisor, generations) for process in known}
-    if KEEPER not in found.values():
-        return {pid: KEEPER if role == QUARANTINE else role for pid, role in found.items()}
-    return found
+    return {process.pid: _role(process, supervisor, generations) for process in known}
 
 
 def cpu_seconds(pid: int) -> float:
@@ -73,9 +71,20 @@ def _role(process: Process, supervisor: int, generations: set[int]) -> str:
         return GENERATION
     if process.parent not in generations:
         return HELPER
-    if process.threads <= 3:
-        return WORKER if _has_greenlets(process.pid) else KEEPER
+    if _ignores_term(process.pid):
+        return KEEPER
+    if process.threads < _QUARANTINE_THREADS:
+        return WORKER if _has_greenlets(process.pid) else HELPER
     return QUARANTINE if process.threads == _QUARANTINE_THREADS else WORKER
+
+
+def _ignores_term(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    mask = next((line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")), "0")
+    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def _has_greenlets(pid: int) -> bool:
