@@ -17,7 +17,7 @@ from ..deliveries import Outgoing
 from ..errors import BrokerError, DuplicateMessage, PartialSendError
 from ..logging import get_logger
 from ..mirror import RecordWriter
-from ..outbox import Outbox, safe
+from ..outbox import COMMIT_PATIENCE, Outbox, safe
 from ..sql import Database
 from .apart import is_a_tests
 from .rows import WaitingRows
@@ -97,7 +97,7 @@ class DatabaseOutbox(Outbox):
 
     def _publish(self, broker: Broker, database: Database, items: list[Outgoing]) -> None:
         try:
-            with safe():
+            with safe(COMMIT_PATIENCE):
                 _publish_each_once(broker, items)
         except BrokerError as error:
             self._silent_until = clock.monotonic() + PAUSE

@@ -12,7 +12,7 @@ from ...broker import MAX_BATCH
 from ...capabilities import Capabilities, Capability
 from ...deliveries import Casualty, Judge, Outgoing, WorkerInfo
 from ...errors import BrokerConnectionError, BrokerError, PartialSendError, QueueNotFound
-from ...outbox import is_safe
+from ...outbox import is_safe, seconds_left
 from ...waiting_room import get_waiting_room
 from . import notes
 from .consumer import RabbitmqConsumer
@@ -92,7 +92,7 @@ class RabbitmqBroker(Operating):
             require_room()
         items = [self.dispatch.outgoing(item, now) for item in outgoing]
         births = [changes.created(item, now) for item in outgoing]
-        error = self.publisher.deliver(items, births, is_safe=is_safe())
+        error = self.publisher.deliver(items, births, seconds_left(), is_safe=is_safe())
         if not all(item.is_confirmed for item in items):
             raise _unsent(outgoing, items, error)
 

@@ -13,8 +13,10 @@ from ...common import refuse_options
 from ...deliveries import Judge, Outgoing, Settlement, Started, WorkerInfo
 from ...errors import BrokerConnectionError, ConnectionClosed, DuplicateMessage
 from ...middleware.limits import check_limits
+from ...outbox import seconds_left
 from .burials import Burials
 from .consumer import RedisConsumer
+from .endpoint import is_too_late
 from .entry import fence
 from .journal import RedisJournal
 from .keys import SENDING_KEYS
@@ -38,6 +40,9 @@ CLUSTER = Capabilities(
     unique_ids=_UNIQUE,
     atomic_settle=Capability("weaker", "what a message causes in another queue is sent before it is settled"),
 )
+
+_HURRIED_COPIES = 1_200
+"""Milliseconds that a commit waits for copies: the disk has everything within a second, with ``everysec``."""
 
 _NONE_OF_OURS = {
     "maintenance_chance": "what dead workers held goes back within seconds, by no chance; leave it out.",
@@ -122,7 +127,7 @@ class RedisBroker(Operating, Burials):
         try:
             now, is_short, refused = self._store(queue_name, items, mode)
         except ConnectionClosed:
-            if clock.monotonic() - began > self.send_timeout / 4000:
+            if clock.monotonic() - began > self.send_timeout / 4000 or is_too_late():
                 raise
             # There is time to send again. Nobody knows whether they arrived, so those that did are left out now.
             now, is_short, refused = self._store(queue_name, items, self.packer.again(since))
@@ -147,7 +152,10 @@ class RedisBroker(Operating, Burials):
     def _store_safely(self, call: Call) -> Any:
         """Stored where it survives: on replicas, on the disk."""
         waits = []
-        timeout = b"%d" % (self.send_timeout // 2)  # the connection waits for the answer as long as send_timeout
+        longest = self.send_timeout // 2  # the connection waits for the answer as long as send_timeout
+        if seconds_left() is not None:
+            longest = min(longest, _HURRIED_COPIES)
+        timeout = b"%d" % longest
         if self.wait_replicas:
             waits.append((self.wait_replicas, pack_command(b"WAIT", b"%d" % self.wait_replicas, timeout)))
         if self.wait_aof:
