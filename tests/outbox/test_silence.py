@@ -19,6 +19,7 @@ from django_tasks_q.broker import Broker
 from django_tasks_q.brokers.rabbitmq import RabbitmqBroker
 from django_tasks_q.brokers.redis import RedisBroker
 from django_tasks_q.models import WaitingMessage
+from django_tasks_q.outbox import COMMIT_PATIENCE, safe
 from tests.support import rabbitmq_brokers, redis_brokers
 from tests.support.rabbitmq_brokers import namespaced
 from tests.support.redis_brokers import redis_broker, servers
@@ -152,6 +153,23 @@ def test_a_send_that_waits_beside_a_commit_is_not_given_up_with_it(databases: No
         sent.result(10)
         until(lambda: sum(counts.ready for counts in line.broker.counts()) == 2)
         assert waiting() == 1
+
+
+def test_commits_that_come_one_after_another_give_up_within_2_s_each_whoever_leads(line: Line) -> None:
+    line.commit(0)
+    line.proxy.hold()
+
+    def commit(number: int) -> float:
+        time.sleep(number * 0.1)  # so that each comes while others wait
+        began = time.monotonic()
+        with safe(COMMIT_PATIENCE), pytest.raises(BrokerConnectionError):
+            line.broker.publish([line.broker.prepare(line.note.message(number))])
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(20) as pool:
+        longest = max(pool.map(commit, range(20)))
+
+    assert longest < within(2)
 
 
 def test_commits_reuse_one_connection_to_redis(databases: None) -> None:
