@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import TYPE_CHECKING
 
+from . import clock
 from .deliveries import Outgoing
 
 if TYPE_CHECKING:
@@ -26,22 +28,34 @@ class Outbox(ABC):
         """
 
 
-_is_safe: ContextVar[bool] = ContextVar("_is_safe", default=False)
+COMMIT_PATIENCE = 1.8
+"""Seconds that a commit may wait for its broker, whatever is tried in them: it returns within two."""
+
+_safe_until: ContextVar[float | None] = ContextVar("_safe_until", default=None)
 
 
 @contextmanager
-def safe() -> Iterator[None]:
-    """What is sent inside waits in rows as well: who is told at once that its broker takes nothing loses nothing."""
-    token = _is_safe.set(True)
+def safe(seconds: float = inf) -> Iterator[None]:
+    """What is sent inside waits in rows as well: who is told at once that its broker takes nothing loses nothing.
+
+    ``seconds``: all that may be spent inside on a broker that does not answer, where that is less than each send may.
+    """
+    token = _safe_until.set(clock.monotonic() + seconds)
     try:
         yield
     finally:
-        _is_safe.reset(token)
+        _safe_until.reset(token)
 
 
 def is_safe() -> bool:
     """Whether the present send is :func:`safe`, so that nobody need wait for a broker that takes nothing just now."""
-    return _is_safe.get()
+    return _safe_until.get() is not None
+
+
+def seconds_left() -> float | None:
+    """How long the present send may still take; None when it is as long as any send may."""
+    until = _safe_until.get()
+    return None if until is None or until == inf else until - clock.monotonic()
 
 
 _outbox: Outbox | None = None

@@ -18,7 +18,7 @@ from ..errors import BrokerError, DuplicateMessage, PartialSendError
 from ..logging import get_logger
 from ..mirror import RecordWriter
 from ..models import MessageRecord
-from ..outbox import Outbox, safe
+from ..outbox import COMMIT_PATIENCE, Outbox, safe
 from ..sql import Database
 from ..states import State
 from .apart import is_a_tests
@@ -100,7 +100,7 @@ class DatabaseOutbox(Outbox):
 
     def _publish(self, broker: Broker, database: Database, items: list[Outgoing]) -> None:
         try:
-            with safe():
+            with safe(COMMIT_PATIENCE):
                 _publish_each_once(broker, items)
         except BrokerError as error:
             self._silent_until = clock.monotonic() + PAUSE

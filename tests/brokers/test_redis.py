@@ -374,7 +374,7 @@ class TestBigMessages:
             while sum(len(held) for held in [list(broker.held_by("w", ["q"]))]) < 25:
                 consumer.exchange([], 25)
             assert len(broker.call_on("peek", "q", b"claims", b"0", b"25")[1]) == 2 * 20
-        assert broker.call_on("discard", "q", b"9999999", b"publish", *ids)[0] == 20
+        assert broker.call_on("withdraw", "q", b"9999999", b"publish", b"discarded", *ids)[0] == 20
         assert broker.discard(names) == names[20:]
 
         broker.enqueue_many([Message("q", "work", ("x" * 200_000,), message_id=name) for name in names])
@@ -941,7 +941,9 @@ class TestConnections:
         consumer.close()
         other.close()
 
-    def test_what_is_brought_to_a_worker_that_was_paused_meanwhile_goes_back(self, broker: RedisBroker) -> None:
+    def test_what_is_brought_to_a_worker_that_was_paused_meanwhile_goes_back(
+        self, broker: RedisBroker, databases: None
+    ) -> None:
         worker = Worker(broker, worker_threads=1, duties=False)
         worker.start()
         until(lambda: worker.consumer.dry)
@@ -955,7 +957,7 @@ class TestConnections:
         worker.stop()
 
     def test_what_was_brought_to_a_paused_worker_on_a_connection_that_broke_goes_back(
-        self, broker: RedisBroker
+        self, broker: RedisBroker, databases: None
     ) -> None:
         worker = Worker(broker, worker_threads=1, duties=False)
         worker.start()

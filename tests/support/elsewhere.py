@@ -78,7 +78,7 @@ class _Database(Elsewhere):
         self._store.close()
 
 
-class _Server(Elsewhere):
+class Server(Elsewhere):
     """A broker that is reached by a URL alone."""
 
     variables: dict[str, str] = {}
@@ -94,6 +94,13 @@ class _Server(Elsewhere):
 
     def stop(self) -> None:
         self._server.stop()
+
+    def suspend(self) -> None:
+        """Everybody stays connected, and nobody is answered until ``resume()``."""
+        self._server.suspend()
+
+    def resume(self) -> None:
+        self._server.resume()
 
 
 @contextmanager
@@ -117,9 +124,16 @@ def open_elsewhere(kind: str, project: Store) -> Iterator[Elsewhere]:
         with _open_database(project) as database:
             yield database
         return
+    with open_server(kind) as server:
+        yield server
+
+
+@contextmanager
+def open_server(kind: str) -> Iterator[Server]:
+    """``redis`` or ``rabbitmq``, running."""
     private: AbstractContextManager[PrivateRedis | PrivateRabbitMQ]
     private = PrivateRedis("always") if kind == "redis" else PrivateRabbitMQ()
     with private as running:
-        elsewhere = _Server(kind, running)
-        yield elsewhere
-        elsewhere.broker.close()
+        server = Server(kind, running)
+        yield server
+        server.broker.close()

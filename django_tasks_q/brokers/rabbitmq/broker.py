@@ -12,7 +12,7 @@ from ...broker import MAX_BATCH
 from ...capabilities import Capabilities, Capability
 from ...deliveries import Casualty, Delivery, Judge, Outgoing, WorkerInfo
 from ...errors import BrokerConnectionError, BrokerError, PartialSendError, QueueNotFound
-from ...outbox import is_safe
+from ...outbox import is_safe, seconds_left
 from ...unique import take_keys
 from ...waiting_room import get_waiting_room
 from . import notes
@@ -107,7 +107,7 @@ class RabbitmqBroker(Operating):
     def _publish(self, outgoing: Sequence[Outgoing], now: int) -> None:
         items = [self.dispatch.outgoing(item, now) for item in outgoing]
         births = [changes.created(item, now) for item in outgoing]
-        error = self.publisher.deliver(items, births, is_safe=is_safe())
+        error = self.publisher.deliver(items, births, seconds_left(), is_safe=is_safe())
         if take_keys(outgoing):
             self.unique.published(outgoing, items)
         if not all(item.is_confirmed for item in items):

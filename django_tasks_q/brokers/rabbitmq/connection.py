@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from pika import connection as amqp
@@ -31,11 +32,14 @@ class Connection(Stream):
     Parameters:
         timeout: seconds for connecting and for each question asked.
 
+    ``until``: when whoever asks at present must have the answer, if that is sooner, on the monotonic clock.
+
     Otherwise as :class:`Stream`.
     """
 
     def __init__(self, parameters: amqp.Parameters, timeout: float, name: str = "") -> None:
         self.declared: set[str] = set()
+        self.until = inf
         super().__init__(parameters, timeout, name)
 
     def open_channel(self) -> Any:
@@ -65,10 +69,11 @@ class Connection(Stream):
         return answers[0][-1]
 
     def _wait_for(self, done: Callable[[], object]) -> None:
-        if not self.drive(done, clock.monotonic() + self.timeout):
+        seconds = min(self.timeout, max(0.0, self.until - clock.monotonic()))
+        if not self.drive(done, clock.monotonic() + seconds):
             self.check_open()
             self.abort()
-            raise BrokerConnectionError(f"RabbitMQ did not answer within {self.timeout:g} s.")
+            raise BrokerConnectionError(f"RabbitMQ did not answer within {seconds:.3g} s.")
 
     def close_channel(self, channel: Any) -> None:
         """Close a channel and wait until the broker has: what was acknowledged on it is gone, the rest given back."""

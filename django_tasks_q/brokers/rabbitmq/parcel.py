@@ -46,6 +46,7 @@ class Parcel:
         patient: whether it waits while RabbitMQ takes no messages; else it hears so at once, and what its events tell
             of happens all the same.
         is_safe: it waits elsewhere, too, and its caller need not: it hears at once as well, and nothing has happened.
+        hurries: its caller waits less than others do, also for a connection.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Parcel:
         deadline: float,
         patient: bool = True,
         is_safe: bool = False,
+        hurries: bool = False,
     ) -> None:
         self.items = items
         self.events = events
         self.deadline = deadline
         self.patient = patient
         self.waits_while_blocked = patient and not is_safe
+        self.hurries = hurries
         self.is_done = False
         self.is_taken = False
         self.is_left = False

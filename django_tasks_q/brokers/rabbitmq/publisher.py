@@ -2,6 +2,9 @@
 
 There is no publisher thread: it would die at a fork, and a web server may allow none. The first sender leads: it writes
 what all of them want to send, reads the confirms and wakes them; who came meanwhile leads the next round.
+
+Commits hurry, and share their rounds with nobody else: when one gives up on a connection that does not answer, others
+have all their time left to open it.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from threading import Lock, RLock
 from typing import TYPE_CHECKING
 
@@ -29,6 +33,12 @@ MOST_AT_ONCE = 1_000
 
 _CATCH_UP_PATIENCE, _LAST_PATIENCE = 0.1, 1.0
 """Seconds for events that RabbitMQ would not take before: when there is nothing else to send, and when all ends."""
+
+_APART = 0.1
+"""Seconds between the deadlines of commits that share a round."""
+
+_LEAST = 0.01
+"""Seconds to connect in when there is hardly any time left: none at all would mean something else to a socket."""
 
 
 class Publisher:
@@ -77,9 +87,15 @@ class Publisher:
         patient: bool = True,
         is_safe: bool = False,
     ) -> BrokerError | None:
-        """As :meth:`send`, but the items say themselves what became of them; the error is for the others."""
-        wait = self._broker.send_timeout / 1000 if seconds is None else seconds
-        parcel = Parcel(items, events, clock.monotonic() + wait, patient, is_safe)
+        """As :meth:`send`, but the items say themselves what became of them; the error is for the others.
+
+        Who says ``seconds`` of what is safe waits no longer for a connection either.
+        """
+        wait = usual = self._broker.send_timeout / 1000
+        hurries = is_safe and seconds is not None
+        if seconds is not None:
+            wait = min(seconds, usual) if hurries else seconds
+        parcel = Parcel(items, events, clock.monotonic() + wait, patient, is_safe, hurries)
         try:
             if self._join(parcel):
                 self._lead(parcel)
@@ -126,8 +142,11 @@ class Publisher:
 
     def _lead_once(self, batch: Sequence[Parcel], mine: Parcel) -> None:
         try:
-            with self._use:
+            self._take_connection(_end_of(batch))
+            try:
                 self._publish(batch)
+            finally:
+                self._use.release()
         except BrokerError as error:
             for parcel in batch:
                 if not parcel.is_done:
@@ -140,7 +159,7 @@ class Publisher:
         batch: list[Parcel] = []
         number = 0
         with self._mutex:
-            while self._queue and (not batch or number + len(self._queue[0].items) <= MOST_AT_ONCE):
+            while self._queue and (not batch or _fits(self._queue[0], batch[0], number)):
                 parcel = self._queue.popleft()
                 parcel.is_taken = True
                 number += len(parcel.items)
@@ -184,7 +203,7 @@ class Publisher:
         return late
 
     def _round(self, batch: Sequence[Parcel]) -> Round:
-        connection, channel = self._open()
+        connection, channel = self._open(_end_of(batch))
         self._journal.look(connection)
         channel.has_answered = False
         return Round(self._broker, connection, channel, self._journal, batch)
@@ -197,13 +216,21 @@ class Publisher:
         with self._use:
             yield self._open()[0]
 
-    def _open(self) -> tuple[Connection, ConfirmingChannel]:
+    def _take_connection(self, until: float) -> None:
+        """Wait until nobody else uses it; BrokerConnectionError when that takes too long."""
+        if not self._use.acquire(timeout=-1 if until == inf else max(0.0, until - clock.monotonic())):
+            raise BrokerConnectionError("RabbitMQ did not answer somebody else in time.")
+
+    def _open(self, until: float = inf) -> tuple[Connection, ConfirmingChannel]:
+        """The connection, which answers questions until then."""
         if self._connection is not None and self._channel is not None:
             self._connection.breathe()  # what happened while it was idle
             if self._channel.is_open and not self._channel.has_refused:
+                self._connection.until = until
                 return self._connection, self._channel
             self.disconnect()
-        connection = self._broker.connect("sends")
+        connection = self._broker.connect("sends", within=max(_LEAST, until - clock.monotonic()))
+        connection.until = until
         try:
             channel = ConfirmingChannel(connection)
             self._journal.declare(connection)
@@ -232,3 +259,18 @@ class Publisher:
             if connection is not None:
                 connection.leave()
             self.disconnect()
+
+
+def _fits(parcel: Parcel, first: Parcel, number: int) -> bool:
+    """Whether a parcel may share the round of ``first``, in which there are so many messages already.
+
+    Who leads a round waits until its last parcel has given up.
+    """
+    if parcel.hurries != first.hurries or number + len(parcel.items) > MOST_AT_ONCE:
+        return False
+    return not first.hurries or parcel.deadline - first.deadline <= _APART
+
+
+def _end_of(batch: Sequence[Parcel]) -> float:
+    """When whoever publishes a batch stops waiting for a connection, on the monotonic clock."""
+    return batch[0].deadline if batch[0].hurries else inf

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterable, Sequence
 from copy import copy
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pika.connection import Parameters
@@ -64,20 +65,26 @@ class RabbitmqStore(Broker):
     def journal(self) -> RabbitmqJournal:
         return self.lines.get().journal
 
-    def connect(self, purpose: str, *, holds: bool = False) -> Connection:
-        """A new connection to one of the nodes, within ``send_timeout``. Raises ConnectionFailed.
+    def connect(self, purpose: str, *, holds: bool = False, within: float = inf) -> Connection:
+        """A new connection to one of the nodes, within ``send_timeout``, or so many seconds. Raises ConnectionFailed.
 
         ``holds``: messages, which others must have within a lease when this process is cut off.
         """
-        seconds = self.send_timeout / 1000 / len(self._addresses)
+        usual = self.send_timeout / 1000 / len(self._addresses)
+        seconds = min(usual, within / len(self._addresses))
         error = ConnectionFailed()
         for parameters in random.sample(self._addresses, len(self._addresses)):
             if holds:
                 parameters = self._with_heartbeat(parameters)
             try:
-                return Connection(parameters, seconds, f"{self.topology.namespace} {purpose}, process {os.getpid()}")
+                connection = Connection(
+                    parameters, seconds, f"{self.topology.namespace} {purpose}, process {os.getpid()}"
+                )
             except ConnectionFailed as failure:
                 error = failure
+            else:
+                connection.timeout = usual  # it may serve others, who have more time
+                return connection
         raise error
 
     def _with_heartbeat(self, parameters: Parameters) -> Parameters:

@@ -13,9 +13,11 @@ from ...common import refuse_options
 from ...deliveries import Delivery, Judge, Outgoing, Settlement, Started, WorkerInfo
 from ...errors import BrokerConnectionError, ConnectionClosed, DuplicateMessage
 from ...middleware.limits import check_limits
+from ...outbox import seconds_left
 from ...unique import held_by, take_keys, tell_of_left_out
 from .burials import Burials
 from .consumer import RedisConsumer
+from .endpoint import is_too_late
 from .entry import fence
 from .journal import RedisJournal
 from .keys import SENDING_KEYS
@@ -41,6 +43,9 @@ CLUSTER = Capabilities(
     unique_keys=_KEYS,
     atomic_settle=Capability("weaker", "what a message causes in another queue is sent before it is settled"),
 )
+
+_HURRIED_COPIES = 1_200
+"""Milliseconds that a commit waits for copies: the disk has everything within a second, with ``everysec``."""
 
 _NONE_OF_OURS = {
     "maintenance_chance": "what dead workers held goes back within seconds, by no chance; leave it out.",
@@ -129,7 +134,7 @@ class RedisBroker(Operating, Burials):
         try:
             answer = self._store(queue_name, items, mode)
         except ConnectionClosed:
-            if clock.monotonic() - began > self.send_timeout / 4000:
+            if clock.monotonic() - began > self.send_timeout / 4000 or is_too_late():
                 raise
             # There is time to send again. Nobody knows whether they arrived, so those that did are left out now.
             answer = self._store(queue_name, items, self.packer.again(since))
@@ -158,7 +163,10 @@ class RedisBroker(Operating, Burials):
     def _store_safely(self, call: Call) -> Any:
         """Stored where it survives: on replicas, on the disk."""
         waits = []
-        timeout = b"%d" % (self.send_timeout // 2)  # the connection waits for the answer as long as send_timeout
+        longest = self.send_timeout // 2  # the connection waits for the answer as long as send_timeout
+        if seconds_left() is not None:
+            longest = min(longest, _HURRIED_COPIES)
+        timeout = b"%d" % longest
         if self.wait_replicas:
             waits.append((self.wait_replicas, pack_command(b"WAIT", b"%d" % self.wait_replicas, timeout)))
         if self.wait_aof:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,7 +57,8 @@ class ClusterLink(Link):
 
     def _fetch_map(self) -> None:
         error: BrokerError = ConnectionFailed(f"No node of the cluster at {self.address} can be reached.")
-        for address in dict.fromkeys([*self._known, *self._seeds]):
+        addresses = list(dict.fromkeys([*self._known, *self._seeds]))
+        for address in random.sample(addresses, len(addresses)):  # a commit has time for one that does not answer
             try:
                 rows = ask_one(self._endpoint(address), pack_command(b"CLUSTER", b"SLOTS"))
             except BrokerError as failed:

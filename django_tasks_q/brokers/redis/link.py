@@ -7,6 +7,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from redis.exceptions import AskError, NoScriptError
 
 from ...errors import BrokerError, ConnectionFailed
 from ...redis_trouble import refusal
-from .endpoint import Endpoint
+from .endpoint import Endpoint, is_too_late
 from .packing import pack_call, pack_command
 from .scripts import Script
 
@@ -145,7 +146,7 @@ class Link(ABC):
                 return action()
             except ConnectionFailed:
                 pause = min(pause * 2, 0.2) * random.uniform(0.5, 1)
-                if time.monotonic() + pause > deadline:
+                if time.monotonic() + pause > deadline or is_too_late(pause):
                     raise
                 self.look_around()
                 time.sleep(pause)
@@ -188,20 +189,23 @@ class SingleLink(Link):
         return self._endpoint
 
 
-def connector(connection_class: type, options: Mapping[str, Any], timeout: Callable[[], float]) -> Callable[[], Any]:
+def connector(
+    connection_class: type, options: Mapping[str, Any], timeout: Callable[[], float]
+) -> Callable[[float], Any]:
     """Makes connections that answer in bytes and never wait for ever, whatever else the options say.
 
-    TypeError for an option that the client library does not know.
+    It is told the most seconds that one may wait. TypeError for an option that the client library does not know.
     """
     kept = {name: value for name, value in options.items() if value is not None and not name.startswith(_UNWANTED)}
     if "path" not in kept:
         kept = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE, **kept}
 
-    def connect() -> Any:
-        bounds = {name: min(timeout(), kept.get(name) or timeout()) for name in _TIMEOUTS}
+    def connect(most: float) -> Any:
+        longest = min(timeout(), most)
+        bounds = {name: min(longest, kept.get(name) or longest) for name in _TIMEOUTS}
         return connection_class(**{**kept, **bounds, "decode_responses": False, "protocol": 2})
 
-    connect()  # made and not opened, for its complaints
+    connect(inf)  # made and not opened, for its complaints
     return connect
 
 

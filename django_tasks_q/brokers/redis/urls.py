@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from redis import ConnectionPool, Redis, RedisCluster, Sentinel, SSLConnection
+from redis.backoff import NoBackoff
 from redis.connection import Connection
+from redis.retry import Retry
 
 from ...redis_urls import parts_of, service_of
 from .cluster import ClusterLink
@@ -63,7 +65,7 @@ def _sentinel_link(url: str, is_secure: bool, options: Mapping[str, Any], timeou
     """``redis+sentinel://[user:password@]host[:port][,host[:port]…]/service[/db]``: the password is the master's."""
     nodes, path, credentials = parts_of(url, "sentinel")
     service, db = service_of(path)
-    bound = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    bound = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}  # there are others
     wishes = {**credentials, **options, "db": db, **({"ssl": True} if is_secure else {})}
     sentinel_options = {**bound, **wishes.pop("sentinel_kwargs", {})}
     sentinel = _untyped(Sentinel)(nodes, sentinel_kwargs=sentinel_options)
