@@ -73,6 +73,17 @@ def _values(name: str, value: object) -> list[str]:
     return sorted(values) if isinstance(value, set | frozenset) else values
 
 
+def pair(text: str) -> tuple[str, str]:
+    """Name and value of ``name=value``, as people write it; the value may have more of these signs.
+
+    ValueError for what cannot be a stamp.
+    """
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise ValueError(f"name=value is wanted, not {text!r:.80}")
+    return check_name(name), canonical(value, name)
+
+
 def united(*several: Mapping[str, Iterable[str]]) -> Stamps:
     """All of these, the values of each name together. ValueError when that is more than a message may carry."""
     found: Stamps = {}

@@ -77,7 +77,12 @@ def _ask(page: DeadLetterAdmin, request: HttpRequest, deed: Deed, filter: Filter
 
 def conditions(filters: dict[str, Any]) -> list[tuple[str, str]]:
     """A filter in words."""
-    named = {"search": _("search"), "created_from": _("created from"), "created_to": _("created to")}
+    named = {
+        "stamp": _("stamp"),
+        "search": _("search"),
+        "created_from": _("created from"),
+        "created_to": _("created to"),
+    }
     fields = MessageRecord._meta
     return [
         (capfirst(named.get(name) or str(fields.get_field(name).verbose_name)), _said(value))  # type: ignore[union-attr]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 else:
     RecordsBase = ReadOnlyAdmin
 
-FIELDS = ("state", "actor_name", "app_label", "queue_name", "dead_reason", "created_from", "created_to")
+FIELDS = ("state", "actor_name", "app_label", "queue_name", "dead_reason", "stamp", "created_from", "created_to")
 PARAMETERS = {*FIELDS, "created", SEARCH_VAR, "p", "e", "o", "all", "_changelist_filters"}
 
 HEAVY = ("args", "kwargs", "options", "raw", "error_message", "progress_text")

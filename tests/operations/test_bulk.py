@@ -46,6 +46,21 @@ def test_everything_that_matches_is_requeued_once(broker: DatabaseBroker) -> Non
     assert lives(broker) == dict.fromkeys(dead, 1)
 
 
+def test_everything_with_a_stamp_is_requeued_and_nothing_else(
+    broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "STRIDE", 7)
+    charge = broker.actors["charge"]
+    stamped = [charge.message_with_options(args=(number,), stamps={"batch": "a=b"}) for number in range(20)]
+    ids = bury(broker, [message for pair in zip(stamped, orders(broker, 20), strict=True) for message in pair])
+
+    operation = finish(bulk.begin("requeue", Filter(stamp="batch=a=b"), "ada"))
+
+    assert (operation.total, operation.done, operation.skipped) == (20, 20, 0)
+    assert operation.filters == {"state": "dead", "stamp": "batch=a=b"}
+    assert lives(broker) == dict.fromkeys(ids[::2], 1)
+
+
 def test_a_step_ends_when_its_time_is_up_and_the_next_one_goes_on(broker: DatabaseBroker) -> None:
     dead = bury(broker, orders(broker, 1_500))
     operation = bulk.begin("requeue", DEAD, "ada")

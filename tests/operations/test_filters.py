@@ -8,7 +8,7 @@ import pytest
 
 from django_tasks_q import Message
 from django_tasks_q.brokers.database import DatabaseBroker
-from django_tasks_q.models import MessageRecord
+from django_tasks_q.models import MessageRecord, Stamp
 from django_tasks_q.operations import filters
 from django_tasks_q.operations.filters import Filter, capped_count, records
 from tests.support.dead_letters import bury
@@ -45,6 +45,69 @@ def test_a_search_is_for_a_message_id_or_a_correlation_id(broker: DatabaseBroker
     assert found(Filter(search="order-7", state="dead")) == []
 
 
+def stamped(broker: DatabaseBroker, count: int, value: str) -> list[str]:
+    """Messages with a stamp, in the order in which they were made."""
+    sent = broker.enqueue_many(orders(broker, *range(count), stamps={"batch": value}))
+    return sorted(message.message_id for message in sent)
+
+
+@pytest.mark.parametrize("few", [filters.FEW, 3])
+def test_a_stamp_finds_what_carries_it_whatever_else_is_wanted(
+    broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(filters, "FEW", few)
+    dead = sorted(bury(broker, orders(broker, 1, 2, 3, stamps={"batch": ["a=b", 42]})))
+    waiting = stamped(broker, 4, "42")
+    broker.enqueue_many([*orders(broker, 1, stamps={"batch": 43}), *orders(broker, 2)])
+
+    assert found(Filter(stamp="batch=42")) == [*waiting[::-1], *dead[::-1]]
+    assert found(Filter(stamp="batch=a=b")) == dead[::-1]
+    assert set(found(Filter(stamp="batch=42", state="dead"))) == set(dead)
+    assert set(found(Filter(stamp="batch=42", dead_reason="retries_exhausted", queue_name="shop"))) == set(dead)
+    assert set(found(Filter(stamp="batch=42", state="enqueued"))) == set(waiting)
+    assert found(Filter(stamp="batch=42", actor_name="charge")) == [*waiting[::-1], *dead[::-1]]
+    assert found(Filter(stamp="batch=42", search=dead[0])) == [dead[0]]
+    for other in (
+        Filter(stamp="batch=4"),
+        Filter(stamp="btch=42"),
+        Filter(stamp="batch=42", state="succeeded"),
+        Filter(stamp="batch=42", queue_name="mails"),
+        Filter(stamp="batch=43", search=dead[0]),
+        Filter(stamp="batch=42", created_to="2026-01-01"),
+    ):
+        assert found(other) == []
+
+
+def test_of_many_messages_with_a_stamp_the_newest_are_looked_through(
+    broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = stamped(broker, 5, "42")
+    monkeypatch.setattr(filters, "WINDOW", 2)
+
+    assert len(found(Filter(stamp="batch=42", queue_name="shop"))) == 5
+    monkeypatch.setattr(filters, "FEW", 5)
+    assert found(Filter(stamp="batch=42", queue_name="shop")) == sent[:2:-1]
+    assert found(Filter(stamp="batch=42")) == sent[::-1]
+
+
+@pytest.mark.parametrize("few", [filters.FEW, 3])
+def test_indexes_lead_from_a_stamp_to_its_messages(
+    broker: DatabaseBroker, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(filters, "FEW", few)
+    broker.enqueue_many(orders(broker, *range(300)))
+    stamped(broker, 5, "42")
+    if broker.database.vendor == "postgresql":
+        broker.database.rows("SELECT set_config('enable_seqscan', 'off', false)")
+    if broker.database.vendor == "mysql":
+        broker.database.rows(f"ANALYZE TABLE {MessageRecord._meta.db_table}, {Stamp._meta.db_table}")
+
+    plan = Filter(stamp="batch=42").queryset()[:10].explain()
+
+    assert "dtq_stamp_value" in plan
+    assert "created" not in plan
+
+
 def test_times_bound_the_creation_and_a_day_is_meant_whole(broker: DatabaseBroker) -> None:
     sent = [message.message_id for message in broker.enqueue_many(orders(broker, 1, 2, 3))]
     for message_id, moment in zip(
@@ -69,6 +132,11 @@ def test_times_bound_the_creation_and_a_day_is_meant_whole(broker: DatabaseBroke
         ({"queue_name": 7}, "queue_name: a text is wanted, not 7"),
         ({"created_from": "0001-01-01T00:00:00+14:00"}, "created_from: no calendar has"),
         ({"created_to": "9999-12-31"}, "created_to: no calendar has"),
+        ({"stamp": "batch"}, "stamp: name=value is wanted, not 'batch'"),
+        ({"stamp": "=7"}, "stamp: The name of a stamp has"),
+        ({"stamp": "my batch=7"}, "stamp: The name of a stamp has"),
+        ({"stamp": "batch="}, "stamp: stamps['batch']: a value has"),
+        ({"stamp": "batch=a\0b"}, "stamp: stamps['batch']: a value has"),
     ],
 )
 def test_a_wrong_filter_names_the_field(values: dict[str, str], text: str) -> None:

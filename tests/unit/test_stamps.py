@@ -37,6 +37,14 @@ def test_values_become_canonical_text(value: Any, text: str) -> None:
     assert stamps.read({"name": value}) == {"name": [text]}
 
 
+def test_people_write_a_name_and_a_value_and_the_first_sign_divides_them() -> None:
+    assert stamps.pair("batch=a=b") == ("batch", "a=b")
+    assert stamps.pair("batch= x ") == ("batch", " x ")
+    for text in ("", "batch", "=7", "my batch=7", "batch=", "batch=\n"):
+        with pytest.raises(ValueError):
+            stamps.pair(text)
+
+
 def test_several_values_of_a_name_keep_their_order_and_are_there_once() -> None:
     assert stamps.read({"name": [2, "1", 2, "2"]}) == {"name": ["2", "1"]}
     assert stamps.read({"name": {3, 1, 2}}) == {"name": ["1", "2", "3"]}
