@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db.models import CharField, Value
+
 from .. import clock
 from ..broker import get_broker
 from ..dialect import now_ms
 from ..errors import BrokerError
 from ..keeper.mirror_service import catch_up
-from ..models import MessageRecord, ServiceLease, WaitingMessage, WorkerProcess
+from ..models import ActorState, MessageRecord, QueueState, ServiceLease, WaitingMessage, WorkerProcess
 from ..operations.filters import Filter
 from ..operations.stats import FRESH, QueueStats, Stats, live_workers, stats
 from ..sql import Database
@@ -25,6 +27,13 @@ LATEST = 5
 _NEEDED = ("message_id", "actor_name", "queue_name", "state", "created_at", "started_at", "finished_at")
 
 
+class Pauses(NamedTuple):
+    """The queues and actors that are paused, and since when."""
+
+    queues: dict[str, datetime]
+    actors: dict[str, datetime]
+
+
 class Standing(NamedTuple):
     """``stats`` is None, and ``trouble`` says why, when the broker cannot be reached."""
 
@@ -34,6 +43,7 @@ class Standing(NamedTuple):
     dead_letters: Sequence[MessageRecord]
     running: Sequence[MessageRecord]
     outbox_since: datetime | None
+    paused: Pauses
     retired: int
     """Records that retention has deleted since the first day."""
     has_journal: bool
@@ -70,6 +80,7 @@ def standing() -> Standing:
         _latest(State.DEAD),
         _latest(State.RUNNING),
         _outbox_since(at),
+        pauses(),
         _retired(),
         get_broker().journal is not None,
         at,
@@ -102,6 +113,16 @@ def _outbox_since(now: datetime) -> datetime | None:
     waiting = rows.filter(due_at__lte=now).order_by("due_at")
     first: datetime | None = waiting.values_list("created_at", flat=True).first()
     return first
+
+
+def pauses() -> Pauses:
+    """In one question."""
+    kind, alias = Value("queue", output_field=CharField()), records_alias()
+    queues = QueueState.objects.using(alias).exclude(paused_at=None).values_list(kind, "queue_name", "paused_at")
+    kind = Value("actor", output_field=CharField())
+    actors = ActorState.objects.using(alias).exclude(paused_at=None).values_list(kind, "actor_name", "paused_at")
+    rows = sorted(queues.union(actors, all=True))
+    return Pauses(*({name: since for kind, name, since in rows if kind == one} for one in ("queue", "actor")))
 
 
 def _retired() -> int:

@@ -12,8 +12,17 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 
+from django_tasks_q import revoke
 from django_tasks_q.brokers.database import DatabaseBroker
-from django_tasks_q.models import BulkOperation, MessageRecord, QueuedMessage, RateLimitMutex
+from django_tasks_q.models import (
+    ActorState,
+    BulkOperation,
+    MessageRecord,
+    QueuedMessage,
+    QueueState,
+    RateLimitMutex,
+    Revocation,
+)
 from django_tasks_q.operations import bulk
 from django_tasks_q.operations.filters import Filter
 from django_tasks_q.rate_limits.backends import DatabaseBackend
@@ -49,6 +58,7 @@ class Page(NamedTuple):
 
 
 LISTS = (
+    "revocation",
     "messagerecord",
     "deadletter",
     "delayedmessage",
@@ -61,6 +71,17 @@ MATRIX: dict[str, Page] = {
     "overview_changelist": Page(VIEW),
     "overview_data": Page(VIEW),
     "queuestate_changelist": Page(VIEW),
+    "queuestate_pause": Page(CONTROL, CONTROL, "queue"),
+    "queuestate_resume": Page(CONTROL, CONTROL, "queue"),
+    "queuestate_purge": Page(DISCARD, DISCARD, "queue"),
+    "actorstate_changelist": Page(VIEW),
+    "actorstate_pause": Page(CONTROL, CONTROL, "actor"),
+    "actorstate_resume": Page(CONTROL, CONTROL, "actor"),
+    "stamp_changelist": Page(VIEW),
+    "stamp_batch": Page(VIEW),
+    "revocation_new": Page(CONTROL, CONTROL),
+    "revocation_change": Page(VIEW, None, "revocation"),
+    "revocation_lift": Page(CONTROL, CONTROL, "revocation"),
     "workerprocess_changelist": Page(VIEW),
     "ratelimitmutex_changelist": Page(VIEW),
     "ratelimitmutex_release": Page(CONTROL, CONTROL, "key"),
@@ -70,6 +91,8 @@ MATRIX: dict[str, Page] = {
     "messagerecord_history": Page(VIEW, VIEW, "message"),
     "messagerecord_requeue": Page(REQUEUE, REQUEUE, "message"),
     "messagerecord_discard": Page(DISCARD, DISCARD, "message"),
+    "messagerecord_revoke": Page(CONTROL, CONTROL, "message"),
+    "messagerecord_terminate": Page(CONTROL, CONTROL, "message"),
     "messagerecord_edit": Page(REQUEUE, REQUEUE, "message"),
     "deadletter_change": Page(VIEW, VIEW, "message"),
     "deadletter_requeue_everything": Page(REQUEUE, REQUEUE),
@@ -79,6 +102,10 @@ MATRIX: dict[str, Page] = {
     "bulkoperation_change": Page(VIEW, None, "operation"),
     "bulkoperation_step": Page(None, REQUEUE, "operation"),
 }
+
+
+QUERIES = {"stamp_batch": "?stamp=batch%3D42"}
+"""What the address of a page says besides."""
 
 
 def registered_pages() -> set[str]:
@@ -106,16 +133,31 @@ def addresses(dead_letter: str) -> dict[str, str]:
     backend = DatabaseBackend()
     token = backend.acquire("key", Owner("worker", "message"), 1, 60_000)
     operation = bulk.begin("requeue", Filter(), "somebody")
-    arguments = {"": (), "message": (dead_letter,), "operation": (operation.pk,), "key": ("key",)}
-    return {
-        name: url(name, *arguments[page.argument]) + (f"?token={token}" if page.argument == "key" else "")
-        for name, page in MATRIX.items()
+    arguments = {
+        "": (),
+        "message": (dead_letter,),
+        "operation": (operation.pk,),
+        "key": ("key",),
+        "queue": ("shop",),
+        "actor": ("charge",),
+        "revocation": (revoke(stamps={"batch": 42}).id,),
     }
+    queries = {**QUERIES, "ratelimitmutex_release": f"?token={token}"}
+    return {name: url(name, *arguments[page.argument]) + queries.get(name, "") for name, page in MATRIX.items()}
 
 
 def everything_there_is() -> list[object]:
     """What a page without side effects leaves as it is."""
-    tables = (MessageRecord, QueuedMessage, BulkOperation, RateLimitMutex, LogEntry)
+    tables = (
+        MessageRecord,
+        QueuedMessage,
+        BulkOperation,
+        RateLimitMutex,
+        Revocation,
+        QueueState,
+        ActorState,
+        LogEntry,
+    )
     return [sorted(map(str, table.objects.values_list())) for table in tables]
 
 
@@ -230,7 +272,18 @@ def test_everything_that_changes_something_wants_the_token_against_forgery(
     assert everything_there_is() == before
 
 
-@pytest.mark.parametrize("model", ["workerprocess", "queuestate", "ratelimitmutex", "waitingmessage", "bulkoperation"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "workerprocess",
+        "queuestate",
+        "actorstate",
+        "revocation",
+        "ratelimitmutex",
+        "waitingmessage",
+        "bulkoperation",
+    ],
+)
 def test_a_model_with_a_permission_of_its_own_is_seen_with_it(
     model: str, log_in: Callable[[str], Client], broker: DatabaseBroker
 ) -> None:
