@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db.models import CharField, Value
-
 from .. import clock
 from ..broker import get_broker
-from ..dialect import now_ms
+from ..dialect import dialect, now_ms
 from ..errors import BrokerError
 from ..keeper.mirror_service import catch_up
 from ..models import ActorState, MessageRecord, QueueState, ServiceLease, WaitingMessage, WorkerProcess
@@ -28,8 +26,9 @@ _NEEDED = ("message_id", "actor_name", "queue_name", "state", "created_at", "sta
 
 
 class Pauses(NamedTuple):
-    """The queues and actors that are paused, and since when."""
+    """The queues and actors that are paused, and since when. ``at``: when it was so, by the database's clock."""
 
+    at: datetime
     queues: dict[str, datetime]
     actors: dict[str, datetime]
 
@@ -72,18 +71,18 @@ def database_now() -> datetime:
 def standing() -> Standing:
     """Ask for all of it."""
     found, trouble = _stats()
-    at = database_now()
+    paused = pauses()
     return Standing(
         found,
         trouble,
         all_workers(),
         _latest(State.DEAD),
         _latest(State.RUNNING),
-        _outbox_since(at),
-        pauses(),
+        _outbox_since(paused.at),
+        paused,
         _retired(),
         get_broker().journal is not None,
-        at,
+        paused.at,
     )
 
 
@@ -116,13 +115,19 @@ def _outbox_since(now: datetime) -> datetime | None:
 
 
 def pauses() -> Pauses:
-    """In one question."""
-    kind, alias = Value("queue", output_field=CharField()), records_alias()
-    queues = QueueState.objects.using(alias).exclude(paused_at=None).values_list(kind, "queue_name", "paused_at")
-    kind = Value("actor", output_field=CharField())
-    actors = ActorState.objects.using(alias).exclude(paused_at=None).values_list(kind, "actor_name", "paused_at")
-    rows = sorted(queues.union(actors, all=True))
-    return Pauses(*({name: since for kind, name, since in rows if kind == one} for one in ("queue", "actor")))
+    """In one question, with the time."""
+    database = Database(records_alias())
+    since = dialect(database).epoch_ms.format("paused_at")
+    queues, actors = QueueState._meta.db_table, ActorState._meta.db_table
+    rows = database.rows(
+        f"SELECT 'now', '', {dialect(database).now_ms} "
+        f"UNION ALL SELECT 'queue', queue_name, {since} FROM {queues} WHERE paused_at IS NOT NULL "
+        f"UNION ALL SELECT 'actor', actor_name, {since} FROM {actors} WHERE paused_at IS NOT NULL"
+    )
+    found: dict[str, dict[str, datetime]] = {"now": {}, "queue": {}, "actor": {}}
+    for kind, name, ms in sorted(rows):
+        found[kind][name] = clock.as_datetime(int(ms))
+    return Pauses(found["now"][""], found["queue"], found["actor"])
 
 
 def _retired() -> int:

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from django_tasks_q import Message, lift, pause_actor, pause_queue, revoke
 from django_tasks_q.brokers.database import DatabaseBroker
+from django_tasks_q.dashboard.standing import pauses
 from django_tasks_q.models import (
     ActorState,
     BulkOperation,
@@ -437,4 +438,11 @@ def test_batches_and_actors_are_counted_on_every_database(alias: str, databases:
     assert batches.lately() == [BATCH]
     assert actor_counts() == ({"charge": {"enqueued": 3, "dead": 2}}, set())
     assert Stamp.objects.using(alias).count() == 5
+    pause_queue("shop")
+    pause_actor("charge")
+    paused = pauses()
+    assert (list(paused.queues), list(paused.actors)) == (["shop"], ["charge"])
+    assert abs(paused.at - paused.queues["shop"]) < timedelta(minutes=1)
+    for model in (QueueState, ActorState):
+        model.objects.using(alias).all().delete()
     broker.close()

@@ -23,7 +23,7 @@ from tests.admin.pages import url
 from tests.admin.test_permissions import MATRIX, QUERIES
 from tests.support.dead_letters import bury
 
-MOST = 16
+MOST = 15
 
 
 @pytest.fixture
