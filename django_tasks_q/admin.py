@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from .dashboard.actor_pages import ActorAdmin
+from .dashboard.batch_pages import BatchAdmin
 from .dashboard.bulk_pages import BulkOperationAdmin
-from .dashboard.infrastructure_pages import QueueAdmin, WaitingAdmin, WorkerAdmin
+from .dashboard.infrastructure_pages import WaitingAdmin, WorkerAdmin
 from .dashboard.message_pages import MessageAdmin
 from .dashboard.mutex_pages import MutexAdmin
 from .dashboard.overview_page import OverviewAdmin
+from .dashboard.queue_pages import QueueAdmin
+from .dashboard.revocation_pages import RevocationAdmin
 from .dashboard.schedule_pages import ScheduleAdmin
 from .dashboard.state_pages import DeadLetterAdmin, DelayedAdmin, RunningAdmin
 from .models import (
+    ActorState,
     BulkOperation,
     DeadLetter,
     DelayedMessage,
@@ -19,8 +24,10 @@ from .models import (
     Overview,
     QueueState,
     RateLimitMutex,
+    Revocation,
     RunningMessage,
     ScheduleEntry,
+    Stamp,
     WaitingMessage,
     WorkerProcess,
 )
@@ -33,7 +40,10 @@ def register(site: admin.AdminSite) -> None:
     site.register(DeadLetter, DeadLetterAdmin)
     site.register(DelayedMessage, DelayedAdmin)
     site.register(RunningMessage, RunningAdmin)
+    site.register(Stamp, BatchAdmin)
+    site.register(Revocation, RevocationAdmin)
     site.register(QueueState, QueueAdmin)
+    site.register(ActorState, ActorAdmin)
     site.register(WorkerProcess, WorkerAdmin)
     site.register(ScheduleEntry, ScheduleAdmin)
     site.register(RateLimitMutex, MutexAdmin)

@@ -33,9 +33,9 @@ def logged_together() -> Iterator[None]:
         yield
 
 
-def carry_out(request: HttpRequest, act: Callable[[list[str]], Tally], ids: list[str], message: str) -> Tally:
+def carry_out(request: HttpRequest, act: Callable[[list[str], str], Tally], ids: list[str], message: str) -> Tally:
     """Do something to messages, and log it for those that it was done to. Raises what ``act`` raises."""
     with logged_together():
-        tally = act(ids)
+        tally = act(ids, request.user.get_username())
         log_messages(request, tally.done, message)
     return tally

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.models import LogEntry
-from django.contrib.auth import get_user_model
-from django.db import router
-from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseNotAllowed, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.text import capfirst
@@ -20,6 +16,7 @@ from ..operations import bulk
 from ..operations.filters import Filter, capped_count
 from . import audit, permissions, presentation
 from .deeds import Deed
+from .once import asked_at, one_at_a_time
 from .paginator import CAP
 from .read_only import records_alias
 
@@ -38,7 +35,7 @@ def ask_or_begin(page: DeadLetterAdmin, request: HttpRequest, deed: Deed) -> Htt
         return HttpResponseBadRequest(presentation.text(str(error)), content_type="text/plain; charset=utf-8")
     if request.method != "POST":
         return _ask(page, request, deed, filter)
-    operation = begin_once(request, deed, filter, _asked_at(request))
+    operation = begin_once(request, deed, filter, asked_at(request))
     return HttpResponseRedirect(page.address("change", operation.pk, model=BulkOperation) + "?run")
 
 
@@ -50,15 +47,6 @@ def _asked_for(page: DeadLetterAdmin, request: HttpRequest) -> Filter:
             raise ValueError("filter: an object is wanted")
         return Filter.from_dict({**asked, "state": page.state})
     return page.filter_of(request.GET.dict())
-
-
-def _asked_at(request: HttpRequest) -> datetime:
-    try:
-        moment = datetime.fromisoformat(request.POST.get("asked_at", ""))
-        # At the ends of the calendar there is no such moment in other time zones.
-        return moment.astimezone(UTC) if timezone.is_aware(moment) else timezone.now()
-    except (ValueError, OverflowError):
-        return timezone.now()
 
 
 def _ask(page: DeadLetterAdmin, request: HttpRequest, deed: Deed, filter: Filter) -> HttpResponse:
@@ -105,19 +93,12 @@ def begin_once(request: HttpRequest, deed: Deed, filter: Filter, asked_at: datet
     """Begin, unless this person has begun the same since the question was asked: a form may be sent twice at once."""
     started_by = request.user.get_username()
     with audit.logged_together():
-        _one_at_a_time(request)
+        one_at_a_time(request)
         operation = _begun_since(asked_at, deed, filter, started_by)
         if operation is None:
             operation = bulk.begin(deed.name, filter, started_by)
             audit.log(request, [operation], _("Begun, for everything that matches the filter."))
     return operation
-
-
-def _one_at_a_time(request: HttpRequest) -> None:
-    """Locks the person's row until the transaction ends; an update that changes nothing does so on every database."""
-    people = get_user_model()._default_manager.using(router.db_for_write(LogEntry))
-    key = people.model._meta.pk.attname
-    people.filter(**{key: request.user.pk}).update(**{key: F(key)})
 
 
 def _begun_since(asked_at: datetime, deed: Deed, filter: Filter, started_by: str) -> BulkOperation | None:

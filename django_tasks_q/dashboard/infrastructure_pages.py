@@ -1,4 +1,4 @@
-"""Queues, workers and waiting messages: what carries the messages."""
+"""Workers and waiting messages: what carries the messages."""
 
 from __future__ import annotations
 
@@ -12,42 +12,16 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..errors import BrokerError
-from ..models import QueueState, WaitingMessage, WorkerProcess
-from ..operations.stats import stats
-from . import presentation, reach, rows
-from .read_only import ReadOnlyAdmin, broker_trouble
+from ..models import WaitingMessage, WorkerProcess
+from . import presentation, rows
+from .read_only import ReadOnlyAdmin
 from .standing import all_workers, database_now
 
 if TYPE_CHECKING:
-    QueueBase = ReadOnlyAdmin[QueueState]
     WorkerBase = ReadOnlyAdmin[WorkerProcess]
     WaitingBase = ReadOnlyAdmin[WaitingMessage]
 else:
-    QueueBase = WorkerBase = WaitingBase = ReadOnlyAdmin
-
-
-class QueueAdmin(QueueBase):
-    """What each queue holds: the last count where it is fresh, else a live one that goes no further than it must."""
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        self.require_view(request)
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        trouble, queues = "", []
-        try:
-            queues = [rows.queue_row(queue) for queue in stats(reach.PATIENCE).queues]
-        except BrokerError as error:
-            trouble = presentation.short(str(error), 300)
-        return self.render(
-            request,
-            "queues.html",
-            title=_("Queues"),
-            is_list=True,
-            queues=queues,
-            trouble=trouble,
-            broker_trouble="" if trouble else broker_trouble(),
-        )
+    WorkerBase = WaitingBase = ReadOnlyAdmin
 
 
 class WorkerAdmin(WorkerBase):

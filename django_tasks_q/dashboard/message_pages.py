@@ -20,17 +20,18 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from ..broker import get_broker
-from ..models import MessageRecord
+from ..models import MessageRecord, Revocation
 from ..operations import progress
 from ..operations.filters import records
 from ..recording import HIDDEN
 from ..states import FINAL, State
 from . import permissions, presentation, record_detail
 from .composition import Composition
-from .deeds import DEEDS, Deed, carry_out, doubt
+from .deeds import DEEDS, Deed, carry_out, counts, doubt
 from .edited_copy import EditedCopy
 from .record_list import RecordList
-from .selected import discard_selected, requeue_selected
+from .rows import batch_address
+from .selected import discard_selected, requeue_selected, revoke_selected, terminate_selected
 from .standing import catch_up_alone
 
 
@@ -41,7 +42,7 @@ def _unquoted(object_id: str) -> str:
 class MessageAdmin(RecordList):
     """All messages."""
 
-    actions: Any = (requeue_selected, discard_selected)
+    actions: Any = (requeue_selected, discard_selected, revoke_selected, terminate_selected)
 
     def own_urls(self) -> list[URLPattern]:
         return [
@@ -49,6 +50,8 @@ class MessageAdmin(RecordList):
             self.page("<str:object_id>/history/", self.history_view, "history"),
             self.page("<str:object_id>/requeue/", self.requeue_view, "requeue"),
             self.page("<str:object_id>/discard/", self.discard_view, "discard"),
+            self.page("<str:object_id>/revoke/", self.revoke_view, "revoke"),
+            self.page("<str:object_id>/terminate/", self.terminate_view, "terminate"),
             self.page("<str:object_id>/edit/", self.edit_view, "edit"),
             self.page("<str:object_id>/progress/", self.progress_view, "progress"),
             self.page("groups/<str:group_id>/progress/", self.group_progress_view, "group_progress"),
@@ -63,7 +66,8 @@ class MessageAdmin(RecordList):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         catch_up_alone()
         record = self._record(object_id)
-        attempts = record_detail.attempts_of(record)
+        attempts, stamps = record_detail.attempts_of(record), record_detail.stamps_of(record)
+        revocation = record_detail.revocation_of(record, stamps)
         return self.render(
             request,
             "message.html",
@@ -77,6 +81,8 @@ class MessageAdmin(RecordList):
             timeline=record_detail.timeline(record, attempts),
             documents=record_detail.documents(record),
             facts=record_detail.facts(record),
+            stamps=[(stamp, batch_address(self.address, stamp)) for stamp in stamps],
+            revocation=revocation and (f"#{revocation.pk}", self.address("change", revocation.pk, model=Revocation)),
             raw=self._raw(request, record),
             composition=Composition(record, self._page_of) if record.group_id else None,
             composition_url=f"{self.address('changelist')}?{urlencode({SEARCH_VAR: record.group_id})}",
@@ -149,6 +155,12 @@ class MessageAdmin(RecordList):
     def discard_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._ask_or_do(request, object_id, DEEDS["discard"])
 
+    def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._ask_or_do(request, object_id, DEEDS["revoke"])
+
+    def terminate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._ask_or_do(request, object_id, DEEDS["terminate"])
+
     def _ask_or_do(self, request: HttpRequest, object_id: str, deed: Deed) -> HttpResponse:
         permissions.require(request, permissions.VIEW, deed.permission)
         record = self._record(object_id)
@@ -159,7 +171,14 @@ class MessageAdmin(RecordList):
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         return self.render(
-            request, "confirm.html", title=deed.label, deed=deed, things=[record], doubt=doubt([record]), back=back
+            request,
+            "confirm.html",
+            title=deed.label,
+            deed=deed,
+            things=[record],
+            counts=counts(deed, [record.pk]),
+            doubt=doubt([record]),
+            back=back,
         )
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -12,6 +12,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from ..models import (
+    ActorState,
     BulkOperation,
     DeadLetter,
     DelayedMessage,
@@ -19,8 +20,10 @@ from ..models import (
     Overview,
     QueueState,
     RateLimitMutex,
+    Revocation,
     RunningMessage,
     ScheduleEntry,
+    Stamp,
     WaitingMessage,
     WorkerProcess,
 )
@@ -31,7 +34,10 @@ ORDER: tuple[tuple[type[Model], Promise], ...] = (
     (DeadLetter, _("Dead letters")),
     (DelayedMessage, _("Delayed")),
     (RunningMessage, _("Running")),
+    (Stamp, _("Batches")),
+    (Revocation, _("Revocations")),
     (QueueState, _("Queues")),
+    (ActorState, _("Actors")),
     (WorkerProcess, _("Workers")),
     (ScheduleEntry, _("Schedules")),
     (RateLimitMutex, _("Mutexes")),

@@ -66,7 +66,7 @@ class OverviewAdmin(Base):
             "at": presentation.absolute(timezone.now()),
             "cards": rows.cards(now, self._addresses()),
             "warnings": [warning._asdict() for warning in warnings(now)],
-            "queues": [rows.queue_row(queue) for queue in now.queues],
+            "queues": [rows.queue_row(queue, now.paused.queues.get(queue.queue_name)) for queue in now.queues],
             "workers": [rows.worker_row(worker, now.at, address) | {"current": []} for worker in now.workers],
             "dead_letters": [rows.message_row(record, address) for record in now.dead_letters],
             "running": [rows.message_row(record, address) for record in now.running],

@@ -13,6 +13,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from ..mirror.text import original
+from ..models import STATE_LABELS
+from ..states import State
 
 LONGEST = 50_000
 """Characters of one value on a page; more would keep browsers busy and help nobody."""
@@ -142,6 +144,16 @@ def moment(value: datetime | None) -> SafeString | str:
     if value is None:
         return "–"
     return format_html('<time datetime="{}" title="{}">{}</time>', value.isoformat(), absolute(value), relative(value))
+
+
+def by_state(counts: Any) -> list[tuple[str, str]]:
+    """Numbers of messages by their states, in the order of a message's life; what is no such count is left out."""
+    known = counts if isinstance(counts, dict) else {}
+    return [
+        (str(STATE_LABELS[state]), number(known[state]))
+        for state in State
+        if isinstance(known.get(state.value), int) and known[state.value]
+    ]
 
 
 def badge(state: str) -> SafeString:

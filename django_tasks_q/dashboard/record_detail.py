@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..models import Attempt, MessageRecord
+from ..models import Attempt, MessageRecord, Revocation, Stamp
 from ..operations.filters import records
 from ..progress import LONGEST_TEXT
 from ..states import State
@@ -22,6 +23,13 @@ MOST_CHILDREN = 25
 
 STRETCH = 5_000
 """Records that are looked through for children, from each of the times at which this one may have sent them."""
+
+
+MOST_STAMPS = 32
+"""By which revocations are looked for."""
+
+_REVOCATION = re.compile(r"Revocation (\d{1,18})\b", re.ASCII)
+"""How the error of a message begins that a worker called off."""
 
 
 class Step(NamedTuple):
@@ -45,6 +53,26 @@ def attempts_of(record: MessageRecord) -> list[Attempt]:
     """What failed, was lost or interrupted; of very many the last ones."""
     found = Attempt.objects.using(record._state.db).filter(message_id=record.pk).order_by("-id")[:MOST_ATTEMPTS]
     return list(found)[::-1]
+
+
+def stamps_of(record: MessageRecord) -> list[str]:
+    """Its stamps, each as ``name=value``."""
+    rows = Stamp.objects.using(record._state.db).filter(message_id=record.pk).order_by("name", "value")
+    return [f"{name}={value}" for name, value in rows.values_list("name", "value")]
+
+
+def revocation_of(record: MessageRecord, stamps: list[str]) -> Revocation | None:
+    """What called it off: its error says it where a worker got it, else the latest that names it or a stamp of it."""
+    if record.state != State.REVOKED:
+        return None
+    rows = Revocation.objects.using(record._state.db).order_by("-pk")
+    said = _REVOCATION.match(record.error_message)
+    if said:
+        return rows.filter(pk=int(said[1])).first()
+    about = Q(name="", value=record.pk)
+    for name, _sign, value in (stamp.partition("=") for stamp in stamps[:MOST_STAMPS]):
+        about |= Q(name=name, value=value)
+    return rows.filter(about).first()
 
 
 def timeline(record: MessageRecord, attempts: list[Attempt]) -> list[Step]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from .. import stamps
 from ..broker import get_broker
 from ..models import QueueState
 from ..states import State
 from . import presentation
 from .read_only import records_alias
+from .rows import batch_address
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
@@ -104,6 +106,45 @@ class ReasonFilter(Choice):
 
     def known(self) -> Iterable[tuple[str, str]]:
         return [(reason, capfirst(reason.replace("_", " "))) for reason in REASONS]
+
+
+def wrong_stamp(parameters: Mapping[str, str]) -> str:
+    """What is wrong with the stamp that an address asks for; empty when nothing is."""
+    wanted = parameters.get("stamp", "")
+    try:
+        _name = stamps.pair(wanted) if wanted else ""
+    except ValueError as error:
+        return _("That cannot be a stamp: %(error)s") % {"error": presentation.short(str(error), 300)}
+    return ""
+
+
+class StampFilter(admin.SimpleListFilter):
+    """The messages that carry a stamp, which people type; the page of the stamp is a click away."""
+
+    title = gettext_lazy("stamp")
+    parameter_name = "stamp"
+    template = "admin/django_tasks_q/stamp_filter.html"
+
+    def __init__(self, request: HttpRequest, params: dict[str, list[str]], model: Any, model_admin: Any) -> None:
+        self.others = [(name, value) for name, value in request.GET.items() if name not in ("stamp", "p", "e")]
+        super().__init__(request, params, model, model_admin)
+        self.wanted = presentation.text(self.value() or "")
+        self.error = wrong_stamp({"stamp": self.value() or ""})
+        is_stamp = self.wanted and not self.error
+        self.batch_url = batch_address(model_admin.address, self.wanted) if is_stamp else ""
+
+    def has_output(self) -> bool:
+        return True
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return []
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        everything = changelist.get_query_string(remove=["stamp"])
+        yield {"selected": not self.value(), "query_string": everything, "display": _("All")}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        return None
 
 
 PERIODS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
@@ -23,7 +23,16 @@ from ..operations.filters import Filter
 from ..states import State
 from . import permissions, presentation, progress
 from .read_only import ReadOnlyAdmin
-from .record_filters import ActorFilter, AppFilter, PeriodFilter, QueueFilter, StateFilter, beginning
+from .record_filters import (
+    ActorFilter,
+    AppFilter,
+    PeriodFilter,
+    QueueFilter,
+    StampFilter,
+    StateFilter,
+    beginning,
+    wrong_stamp,
+)
 from .standing import catch_up_alone
 
 if TYPE_CHECKING:
@@ -59,6 +68,9 @@ class RecordChangeList(ChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         self.filter_specs, self.has_filters, _rest, _duplicates, self.has_active_filters = self.get_filters(request)
         self.clear_all_filters_qs = self.get_query_string(remove=list(self.get_filters_params()))
+        if wrong_stamp(self.params):  # said by the page
+            self.filter = Filter()
+            return self.model_admin.found(self.filter).none()
         try:
             self.filter = self.model_admin.filter_of(self.params)
         except ValueError as error:
@@ -78,7 +90,7 @@ class RecordList(RecordsBase):
     """Columns that are not read."""
     list_display: Any = ("state_badge", "message", "where", "created", "waited", "ran", "retries")
     list_display_links: Any = ("message",)
-    list_filter: ClassVar[Any] = (StateFilter, PeriodFilter, QueueFilter, AppFilter, ActorFilter)
+    list_filter: ClassVar[Any] = (StateFilter, StampFilter, PeriodFilter, QueueFilter, AppFilter, ActorFilter)
     search_fields: ClassVar[Any] = ("message_id",)
     search_help_text = _("A whole message id, correlation id or group id.")
 
@@ -105,6 +117,8 @@ class RecordList(RecordsBase):
         self.require_view(request)
         self._require_action(request)
         catch_up_alone()
+        if request.method == "GET" and (error := wrong_stamp(request.GET.dict())):
+            messages.error(request, error)
         return super().changelist_view(request, extra_context)
 
     def _require_action(self, request: HttpRequest) -> None:
@@ -119,6 +133,9 @@ class RecordList(RecordsBase):
 
     def has_discard_permission(self, request: HttpRequest) -> bool:
         return permissions.may(request, permissions.VIEW, permissions.DISCARD)
+
+    def has_control_permission(self, request: HttpRequest) -> bool:
+        return permissions.may(request, permissions.VIEW, permissions.CONTROL)
 
     # Columns
 

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.utils import quote
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
 from .. import clock
-from ..models import MessageRecord, WorkerProcess
+from ..models import MessageRecord, Stamp, WorkerProcess
 from ..operations.queue_counts import CAP
 from ..operations.stats import QueueStats
 from . import presentation
@@ -29,10 +30,10 @@ def count(value: int) -> str:
     return f"{presentation.number(value)}{'+' if value == CAP else ''}"
 
 
-def queue_row(queue: QueueStats) -> Row:
+def queue_row(queue: QueueStats, paused_at: datetime | None = None) -> Row:
     return {
         "name": presentation.text(queue.queue_name),
-        "paused": _("paused") if queue.paused else "",
+        "paused": paused(paused_at) if paused_at else _("paused") if queue.paused else "",
         "ready": count(queue.ready),
         "in_flight": count(queue.in_flight),
         "delayed": count(queue.delayed),
@@ -40,8 +41,12 @@ def queue_row(queue: QueueStats) -> Row:
         "oldest": presentation.milliseconds(queue.oldest_ms) if queue.oldest_ms else "–",
         "consumers": presentation.number(queue.consumers),
         "per_minute": presentation.number(queue.per_minute),
-        "level": "warning" if queue.ready and not queue.consumers else "",
+        "level": "warning" if queue.paused or (queue.ready and not queue.consumers) else "",
     }
+
+
+def paused(since: datetime) -> str:
+    return _("paused, %(when)s") % {"when": presentation.relative(since)}
 
 
 def worker_row(worker: WorkerProcess, now: datetime, message_address: Callable[[str], str]) -> dict[str, Any]:
@@ -129,6 +134,11 @@ def _cards_of_the_rest(now: Standing) -> list[Card]:
         found.append(("lag", _("Records behind by"), presentation.milliseconds(now.stats.mirror_lag_ms), ""))
     found.append(("retired", _("Records deleted by retention"), presentation.number(now.retired), ""))
     return found
+
+
+def batch_address(address: Address, stamp: str) -> str:
+    """The address of the page of a stamp, ``name=value``."""
+    return f"{address('batch', model=Stamp)}?{urlencode({'stamp': stamp})}"
 
 
 def message_address(address: Address) -> Callable[[str], str]:

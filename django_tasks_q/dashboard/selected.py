@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from .deeds import DEEDS, Deed, carry_out, doubt
+from .deeds import DEEDS, Deed, carry_out, counts, doubt
 
 if TYPE_CHECKING:
     from .record_list import RecordList
@@ -24,6 +24,16 @@ def requeue_selected(page: RecordList, request: HttpRequest, found: QuerySet[Any
 @admin.action(permissions=["discard"], description=_("Discard selected messages"))
 def discard_selected(page: RecordList, request: HttpRequest, found: QuerySet[Any]) -> HttpResponse | None:
     return _ask_or_do(page, request, found, DEEDS["discard"], "discard_selected")
+
+
+@admin.action(permissions=["control"], description=_("Revoke selected messages"))
+def revoke_selected(page: RecordList, request: HttpRequest, found: QuerySet[Any]) -> HttpResponse | None:
+    return _ask_or_do(page, request, found, DEEDS["revoke"], "revoke_selected")
+
+
+@admin.action(permissions=["control"], description=_("Revoke and terminate selected messages"))
+def terminate_selected(page: RecordList, request: HttpRequest, found: QuerySet[Any]) -> HttpResponse | None:
+    return _ask_or_do(page, request, found, DEEDS["terminate"], "terminate_selected")
 
 
 def _ask_or_do(
@@ -40,6 +50,7 @@ def _ask_or_do(
         title=deed.label,
         deed=deed,
         things=rows,
+        counts=counts(deed, [row.pk for row in rows]),
         doubt=doubt(rows),
         hidden=[("action", action), *((helpers.ACTION_CHECKBOX_NAME, row.pk) for row in rows)],
         back=request.get_full_path(),

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from .. import clock
 from ..broker import get_broker
-from ..dialect import now_ms
+from ..dialect import dialect, now_ms
 from ..errors import BrokerError
 from ..keeper.mirror_service import catch_up
-from ..models import MessageRecord, ServiceLease, WaitingMessage, WorkerProcess
+from ..models import ActorState, MessageRecord, QueueState, ServiceLease, WaitingMessage, WorkerProcess
 from ..operations.filters import Filter
 from ..operations.stats import FRESH, QueueStats, Stats, live_workers, stats
 from ..sql import Database
@@ -25,6 +25,14 @@ LATEST = 5
 _NEEDED = ("message_id", "actor_name", "queue_name", "state", "created_at", "started_at", "finished_at")
 
 
+class Pauses(NamedTuple):
+    """The queues and actors that are paused, and since when. ``at``: when it was so, by the database's clock."""
+
+    at: datetime
+    queues: dict[str, datetime]
+    actors: dict[str, datetime]
+
+
 class Standing(NamedTuple):
     """``stats`` is None, and ``trouble`` says why, when the broker cannot be reached."""
 
@@ -34,6 +42,7 @@ class Standing(NamedTuple):
     dead_letters: Sequence[MessageRecord]
     running: Sequence[MessageRecord]
     outbox_since: datetime | None
+    paused: Pauses
     retired: int
     """Records that retention has deleted since the first day."""
     has_journal: bool
@@ -62,17 +71,18 @@ def database_now() -> datetime:
 def standing() -> Standing:
     """Ask for all of it."""
     found, trouble = _stats()
-    at = database_now()
+    paused = pauses()
     return Standing(
         found,
         trouble,
         all_workers(),
         _latest(State.DEAD),
         _latest(State.RUNNING),
-        _outbox_since(at),
+        _outbox_since(paused.at),
+        paused,
         _retired(),
         get_broker().journal is not None,
-        at,
+        paused.at,
     )
 
 
@@ -102,6 +112,22 @@ def _outbox_since(now: datetime) -> datetime | None:
     waiting = rows.filter(due_at__lte=now).order_by("due_at")
     first: datetime | None = waiting.values_list("created_at", flat=True).first()
     return first
+
+
+def pauses() -> Pauses:
+    """In one question, with the time."""
+    database = Database(records_alias())
+    since = dialect(database).epoch_ms.format("paused_at")
+    queues, actors = QueueState._meta.db_table, ActorState._meta.db_table
+    rows = database.rows(
+        f"SELECT 'now', '', {dialect(database).now_ms} "
+        f"UNION ALL SELECT 'queue', queue_name, {since} FROM {queues} WHERE paused_at IS NOT NULL "
+        f"UNION ALL SELECT 'actor', actor_name, {since} FROM {actors} WHERE paused_at IS NOT NULL"
+    )
+    found: dict[str, dict[str, datetime]] = {"now": {}, "queue": {}, "actor": {}}
+    for kind, name, ms in sorted(rows):
+        found[kind][name] = clock.as_datetime(int(ms))
+    return Pauses(found["now"][""], found["queue"], found["actor"])
 
 
 def _retired() -> int:

@@ -25,15 +25,16 @@ from .record_filters import (
     PeriodFilter,
     QueueFilter,
     ReasonFilter,
+    StampFilter,
 )
 from .record_list import HEAVY, PARAMETERS, RecordList
-from .selected import discard_selected, requeue_selected
+from .selected import discard_selected, requeue_selected, revoke_selected, terminate_selected
 
 
 class StateList(RecordList):
     """A list whose rows lead to the page of the message."""
 
-    list_filter: ClassVar[Any] = (PeriodFilter, QueueFilter, AppFilter, ActorFilter)
+    list_filter: ClassVar[Any] = (StampFilter, PeriodFilter, QueueFilter, AppFilter, ActorFilter)
 
     def own_urls(self) -> list[URLPattern]:
         return [self.page("<str:object_id>/change/", self.change_view, "change")]
@@ -86,7 +87,7 @@ class DeadLetterAdmin(StateList):
                 "text": texts[deed.name],
                 "url": self.address(f"{deed.name}_everything") + self.query_of(request),
             }
-            for deed in DEEDS.values()
+            for deed in (DEEDS["requeue"], DEEDS["discard"])
             if permissions.may(request, permissions.VIEW, deed.permission)
         ]
 
@@ -96,7 +97,7 @@ class DelayedAdmin(StateList):
 
     list_display: Any = ("state_badge", "message", "where", "due", "created", "retries")
     list_filter: ClassVar[Any] = (DelayFilter, *StateList.list_filter)
-    actions: Any = (discard_selected,)
+    actions: Any = (discard_selected, revoke_selected)
 
     STATES = (State.DELAYED.value, State.RETRYING.value)
 
@@ -118,3 +119,4 @@ class RunningAdmin(StateList):
     state = State.RUNNING.value
     list_display: Any = ("message", "how_far", "where", "started", "ran", "running_on", "retries")
     unread: ClassVar[tuple[str, ...]] = HEAVY
+    actions: Any = (revoke_selected, terminate_selected)

@@ -26,7 +26,7 @@ class Warning(NamedTuple):
 
 def warnings(now: Standing) -> list[Warning]:
     """The worst first."""
-    return [*_of_broker(now), *_of_workers(now), *_of_queues(now), *_of_outbox(now), *_of_mirror(now)]
+    return [*_of_broker(now), *_of_workers(now), *_of_pauses(now), *_of_queues(now), *_of_outbox(now), *_of_mirror(now)]
 
 
 def _of_broker(now: Standing) -> Iterator[Warning]:
@@ -41,16 +41,24 @@ def _of_workers(now: Standing) -> Iterator[Warning]:
         yield Warning("error", _("No worker is alive: start one with “manage.py runworkers”."))
 
 
+def _of_pauses(now: Standing) -> Iterator[Warning]:
+    for name, since in now.paused.queues.items():
+        told = {"queue": presentation.text(name), "when": presentation.absolute(since)}
+        yield Warning("warning", _("Queue “%(queue)s” is paused since %(when)s.") % told)
+    for name, since in now.paused.actors.items():
+        told = {"actor": presentation.text(name), "when": presentation.absolute(since)}
+        yield Warning("warning", _("Actor “%(actor)s” is paused since %(when)s.") % told)
+
+
 def _of_queues(now: Standing) -> Iterator[Warning]:
     for queue in now.queues:
+        if queue.paused:  # said already, and reason enough for what waits there
+            continue
         yield from _of_queue(queue, bool(now.alive))
 
 
 def _of_queue(queue: QueueStats, has_workers: bool) -> Iterator[Warning]:
     name = {"queue": presentation.text(queue.queue_name)}
-    if queue.paused:
-        yield Warning("warning", _("Queue “%(queue)s” is paused.") % name)
-        return
     if has_workers and not queue.consumers and queue.ready:
         yield Warning("error", _("No worker serves queue “%(queue)s”.") % name)
     waits = timedelta(milliseconds=queue.oldest_ms)

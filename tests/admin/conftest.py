@@ -13,7 +13,7 @@ from django.test import Client
 
 from django_tasks_q import Message, actor, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
-from django_tasks_q.models import BulkOperation, RateLimitMutex
+from django_tasks_q.models import ActorState, BulkOperation, QueueState, RateLimitMutex, Revocation
 from tests.support.dead_letters import bury
 
 LABEL = "django_tasks_q"
@@ -32,7 +32,7 @@ ROLES: dict[str, tuple[str, ...]] = {
 def tidy(databases: None) -> Iterator[None]:
     """Real commits, as consumers make them; what the admin wrote besides is gone afterwards."""
     yield
-    for model in (LogEntry, BulkOperation, RateLimitMutex, Session, User):
+    for model in (LogEntry, BulkOperation, RateLimitMutex, Revocation, ActorState, QueueState, Session, User):
         model.objects.all().delete()
 
 

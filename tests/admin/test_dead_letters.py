@@ -120,7 +120,7 @@ def test_the_page_of_a_message_offers_what_its_state_allows(
     of_waiting = admin.get(url("messagerecord_change", waiting.message_id)).context["buttons"]
 
     assert [button["name"] for button in of_dead] == ["requeue", "edit", "discard"]
-    assert [button["name"] for button in of_waiting] == ["discard"]
+    assert [button["name"] for button in of_waiting] == ["discard", "revoke", "terminate"]
 
 
 def test_an_edited_copy_takes_the_place_of_the_dead_letter(admin: Client, dead_letter: str) -> None:

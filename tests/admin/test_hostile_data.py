@@ -10,19 +10,23 @@ import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.test import Client
 from django.utils import timezone
+from django.utils.http import urlencode
 
-from django_tasks_q import Message, set_broker
+from django_tasks_q import Message, actor, set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.events import Event, Kind, progress_guard
 from django_tasks_q.mirror.text import storable
 from django_tasks_q.models import (
+    ActorState,
     Attempt,
     BulkOperation,
     MessageRecord,
     QueuedMessage,
     QueueState,
     RateLimitMutex,
+    Revocation,
     ScheduleEntry,
+    Stamp,
     WaitingMessage,
     WorkerProcess,
 )
@@ -84,6 +88,12 @@ def make_everything_hostile(broker: DatabaseBroker) -> int:
     ScheduleEntry.objects.create(
         name=TEXT, actor_name=TEXT, spec=TEXT, time_zone=TEXT[:100], catch_up=SHOWN[:8], declared_at=now
     )
+    Stamp.objects.create(message_id=ID, name="batch", value=SHOWN)
+    conditions = {"stamps": {"batch": [SHOWN]}, "ids": [ID], "actor": TEXT, "queue": TEXT}
+    Revocation.objects.create(
+        target="several", conditions=conditions, created_at=now, reason=TEXT, created_by=TEXT, counts={"dead": TEXT}
+    )
+    ActorState.objects.create(actor_name=SHOWN, paused_at=now)
     filters = {"state": "dead", "actor_name": TEXT, "search": TEXT}
     operation = BulkOperation.objects.create(
         action="requeue", filters=filters, started_by=TEXT, started_at=now, updated_at=now
@@ -94,9 +104,23 @@ def make_everything_hostile(broker: DatabaseBroker) -> int:
 @pytest.fixture
 def addresses(broker: DatabaseBroker) -> dict[str, str]:
     operation = make_everything_hostile(broker)
-    arguments: dict[str, tuple[Any, ...]] = {"": (), "operation": (operation,)}
-    arguments |= dict.fromkeys(("message", "key", "group"), (ID,))
+    for name in (TEXT, SHOWN):
+        broker.declare_queue("odd")
+        broker.queues[name] = broker.queues["odd"]
+    actor(lambda: None, broker=broker, actor_name=SHOWN, queue_name="shop", on_failure=broker.actors["charge"])
+    arguments: dict[str, tuple[Any, ...]] = {
+        "": (),
+        "message": (ID,),
+        "operation": (operation,),
+        "key": (ID,),
+        "queue": (SHOWN,),
+        "actor": (SHOWN,),
+        "revocation": (Revocation.objects.latest("pk").pk,),
+        "group": (ID,),
+    }
     found = {name: url(name, *arguments[page.argument]) for name, page in MATRIX.items() if page.get}
+    found["stamp_batch"] += "?" + urlencode({"stamp": f"batch={SHOWN}"})
+    found["revocation_new"] += "?" + urlencode({"stamp": f"batch={SHOWN}", "reason": TEXT, "expires": "week"})
     found["ratelimitmutex_release"] += "?token=7"
     return found
 
@@ -149,7 +173,9 @@ def test_raw_bytes_are_shown_as_numbers(admin: Client, addresses: dict[str, str]
 
 
 @pytest.mark.parametrize("list", ["messagerecord", "deadletter", "delayedmessage", "runningmessage"])
-@pytest.mark.parametrize("field", ["actor_name", "queue_name", "app_label", "dead_reason", "q", "created", "state"])
+@pytest.mark.parametrize(
+    "field", ["actor_name", "queue_name", "app_label", "dead_reason", "stamp", "q", "created", "state"]
+)
 def test_nothing_in_an_address_runs(list: str, field: str, admin: Client, addresses: dict[str, str]) -> None:
     for value in (TEXT, "\x00", "\ud800".encode("utf-8", "surrogatepass")):
         page = admin.get(url(f"{list}_changelist"), {field: value}, follow=True)

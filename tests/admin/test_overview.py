@@ -12,9 +12,9 @@ from django.utils import timezone
 from django_tasks_q import set_broker
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
-from django_tasks_q.dashboard import standing
+from django_tasks_q.dashboard import presentation, standing
 from django_tasks_q.errors import BrokerConnectionError
-from django_tasks_q.models import MessageRecord, QueueState, ServiceLease, WaitingMessage, WorkerProcess
+from django_tasks_q.models import ActorState, MessageRecord, QueueState, ServiceLease, WaitingMessage, WorkerProcess
 from tests.admin.conftest import charges
 from tests.admin.pages import url
 from tests.support.dead_letters import bury
@@ -106,7 +106,13 @@ def test_a_message_that_waits_for_long_is_told_of_and_a_paused_queue_as_well(
 
     count_queue("shop", ready=1, oldest_at=now - timedelta(minutes=12), paused_at=now)
 
-    assert warnings(admin) == ["Queue “shop” is paused."]
+    since = presentation.absolute(now)
+    assert warnings(admin) == [f"Queue “shop” is paused since {since}."]
+
+    ActorState.objects.create(actor_name="charge", paused_at=now)
+    QueueState.objects.all().delete()
+
+    assert f"Actor “charge” is paused since {since}." in warnings(admin)
 
 
 def test_messages_that_nobody_relays_are_told_of(admin: Client, broker: DatabaseBroker) -> None:

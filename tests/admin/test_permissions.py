@@ -13,12 +13,16 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
+from django_tasks_q import revoke
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.models import (
+    ActorState,
     BulkOperation,
     MessageRecord,
     QueuedMessage,
+    QueueState,
     RateLimitMutex,
+    Revocation,
     ScheduleEntry,
     ScheduleRun,
 )
@@ -57,6 +61,7 @@ class Page(NamedTuple):
 
 
 LISTS = (
+    "revocation",
     "messagerecord",
     "deadletter",
     "delayedmessage",
@@ -69,6 +74,17 @@ MATRIX: dict[str, Page] = {
     "overview_changelist": Page(VIEW),
     "overview_data": Page(VIEW),
     "queuestate_changelist": Page(VIEW),
+    "queuestate_pause": Page(CONTROL, CONTROL, "queue"),
+    "queuestate_resume": Page(CONTROL, CONTROL, "queue"),
+    "queuestate_purge": Page(DISCARD, DISCARD, "queue"),
+    "actorstate_changelist": Page(VIEW),
+    "actorstate_pause": Page(CONTROL, CONTROL, "actor"),
+    "actorstate_resume": Page(CONTROL, CONTROL, "actor"),
+    "stamp_changelist": Page(VIEW),
+    "stamp_batch": Page(VIEW),
+    "revocation_new": Page(CONTROL, CONTROL),
+    "revocation_change": Page(VIEW, None, "revocation"),
+    "revocation_lift": Page(CONTROL, CONTROL, "revocation"),
     "workerprocess_changelist": Page(VIEW),
     "ratelimitmutex_changelist": Page(VIEW),
     "ratelimitmutex_release": Page(CONTROL, CONTROL, "key"),
@@ -82,6 +98,8 @@ MATRIX: dict[str, Page] = {
     "messagerecord_history": Page(VIEW, VIEW, "message"),
     "messagerecord_requeue": Page(REQUEUE, REQUEUE, "message"),
     "messagerecord_discard": Page(DISCARD, DISCARD, "message"),
+    "messagerecord_revoke": Page(CONTROL, CONTROL, "message"),
+    "messagerecord_terminate": Page(CONTROL, CONTROL, "message"),
     "messagerecord_edit": Page(REQUEUE, REQUEUE, "message"),
     "messagerecord_progress": Page(VIEW, None, "message"),
     "messagerecord_group_progress": Page(VIEW, None, "group"),
@@ -93,6 +111,10 @@ MATRIX: dict[str, Page] = {
     "bulkoperation_change": Page(VIEW, None, "operation"),
     "bulkoperation_step": Page(None, REQUEUE, "operation"),
 }
+
+
+QUERIES = {"stamp_batch": "?stamp=batch%3D42"}
+"""What the address of a page says besides."""
 
 
 def registered_pages() -> set[str]:
@@ -131,16 +153,28 @@ def addresses(dead_letter: str) -> dict[str, str]:
         "group": ("group",),
         "entry": ("charge",),
         "disabled entry": ("off",),
+        "queue": ("shop",),
+        "actor": ("charge",),
+        "revocation": (revoke(stamps={"batch": 42}).id,),
     }
-    return {
-        name: url(name, *arguments[page.argument]) + (f"?token={token}" if page.argument == "key" else "")
-        for name, page in MATRIX.items()
-    }
+    queries = {**QUERIES, "ratelimitmutex_release": f"?token={token}"}
+    return {name: url(name, *arguments[page.argument]) + queries.get(name, "") for name, page in MATRIX.items()}
 
 
 def everything_there_is() -> list[object]:
     """What a page without side effects leaves as it is."""
-    tables = (MessageRecord, QueuedMessage, BulkOperation, RateLimitMutex, ScheduleEntry, ScheduleRun, LogEntry)
+    tables = (
+        MessageRecord,
+        QueuedMessage,
+        BulkOperation,
+        RateLimitMutex,
+        Revocation,
+        QueueState,
+        ActorState,
+        ScheduleEntry,
+        ScheduleRun,
+        LogEntry,
+    )
     return [sorted(map(str, table.objects.values_list())) for table in tables]
 
 
@@ -257,7 +291,16 @@ def test_everything_that_changes_something_wants_the_token_against_forgery(
 
 @pytest.mark.parametrize(
     "model",
-    ["workerprocess", "queuestate", "scheduleentry", "ratelimitmutex", "waitingmessage", "bulkoperation"],
+    [
+        "workerprocess",
+        "queuestate",
+        "actorstate",
+        "scheduleentry",
+        "revocation",
+        "ratelimitmutex",
+        "waitingmessage",
+        "bulkoperation",
+    ],
 )
 def test_a_model_with_a_permission_of_its_own_is_seen_with_it(
     model: str, log_in: Callable[[str], Client], broker: DatabaseBroker

@@ -11,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from django_tasks_q import revoke
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.dashboard import paginator
 from django_tasks_q.models import MessageRecord, QueueState, WorkerProcess
@@ -19,7 +20,7 @@ from django_tasks_q.operations.filters import Filter
 from django_tasks_q.sql import Database
 from tests.admin.conftest import charges
 from tests.admin.pages import url
-from tests.admin.test_permissions import MATRIX
+from tests.admin.test_permissions import MATRIX, QUERIES
 from tests.support.dead_letters import bury
 
 MOST = 15
@@ -61,14 +62,23 @@ def fill(broker: DatabaseBroker, count: int) -> str:
 def test_no_page_asks_more_than_a_few_questions(admin: Client, broker: DatabaseBroker, asked: list[str]) -> None:
     message_id = fill(broker, 60)
     operation = bulk.begin("requeue", Filter(), "somebody")
-    arguments = {"": (), "message": (message_id,), "operation": (operation.pk,), "key": ("key",), "group": ("group",)}
+    arguments = {
+        "": (),
+        "message": (message_id,),
+        "operation": (operation.pk,),
+        "key": ("key",),
+        "group": ("group",),
+        "queue": ("shop",),
+        "actor": ("charge",),
+        "revocation": (revoke(stamps={"batch": 42}).id,),
+    }
 
     questions = {}
     for name, page in MATRIX.items():
         if page.get:
             asked.clear()
             with CaptureQueriesContext(connection) as captured:
-                admin.get(url(name, *arguments[page.argument]))
+                admin.get(url(name, *arguments[page.argument]) + QUERIES.get(name, ""))
             questions[name] = len(captured) + len(asked)
 
     assert {name: count for name, count in questions.items() if count > MOST} == {}

@@ -22,6 +22,8 @@ from tests.support.yardstick import slowness
 
 RECORDS = 1_000_000
 MOST_MS = 300
+MOST_MS_OF_STAMPS = 500
+"""Each record that a state or a walk finds is asked for its stamps."""
 MOST_QUERIES = 15
 TRIES = 3
 """The best of three: a page that is slow by itself is slow three times, a busy machine is not."""
@@ -56,7 +58,7 @@ def crowded(
         fill(alias, RECORDS)
         yield alias
         with connections[alias].cursor() as cursor:
-            for table in ("attempt", "messagerecord", "queuedmessage"):
+            for table in ("stamp", "attempt", "messagerecord", "queuedmessage"):
                 cursor.execute(f"DELETE FROM django_tasks_q_{table}")
         connections.close_all()
 
@@ -129,3 +131,51 @@ def test_every_page_comes_within_300_ms_and_15_queries(crowded: str, visit: Call
     talkative = {address: queries for address, (_, queries) in seen.items() if queries > MOST_QUERIES}
     assert not slow
     assert not talkative
+
+
+@pytest.fixture(scope="module")
+def stamped(crowded: str, django_db_blocker: pytest.FixtureRequest) -> str:
+    """All of them carry one stamp, and a few another; the alias."""
+    table, records = "django_tasks_q_stamp", "django_tasks_q_messagerecord"
+    with django_db_blocker.unblock(), connections[crowded].cursor() as cursor:  # type: ignore[attr-defined]
+        cursor.execute(
+            f"INSERT INTO {table} (message_id, name, value) SELECT message_id, 'batch', 'all' FROM {records}"
+        )
+        cursor.execute(
+            f"INSERT INTO {table} (message_id, name, value) SELECT message_id, 'batch', 'old' FROM {records} "
+            "ORDER BY message_id LIMIT 3000"
+        )
+        cursor.execute("ANALYZE")
+    return crowded
+
+
+BATCHES = (
+    ("stamp_batch", "?stamp=batch%3Dall"),
+    ("stamp_batch", "?stamp=batch%3Dold"),
+    ("stamp_changelist", ""),
+    ("actorstate_changelist", ""),
+    *(
+        (f"{name}_changelist", f"?stamp=batch%3D{value}{more}")
+        for name in ("messagerecord", "deadletter")
+        for value in ("all", "old")
+        for more in (
+            "",
+            f"&actor_name={ACTORS[-1]}",
+            f"&queue_name={QUEUES[1]}",
+            "&p=50" if name == "messagerecord" and value == "all" else "",
+        )
+    ),
+    ("messagerecord_changelist", "?stamp=batch%3Dall&state=retrying"),
+)
+
+
+def test_pages_of_a_stamp_that_a_million_messages_carry_come_within_half_a_second_and_15_queries(
+    stamped: str, visit: Callable[[str], tuple[float, int]]
+) -> None:
+    found = {name + query: visit(url(name) + query) for name, query in BATCHES}
+
+    most = MOST_MS_OF_STAMPS * slowness()
+    for name, (took, queries) in found.items():
+        print(f"{stamped:10} {took:6.0f} ms {queries:3} queries  {name}")
+    assert {name: took for name, (took, _queries) in found.items() if took > most} == {}
+    assert {name: queries for name, (_ms, queries) in found.items() if queries > MOST_QUERIES} == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.http import urlencode
+
 from tests.browser.place import Place
 from tests.browser.scene import MUTEX, TOKEN, Scene
 
@@ -11,7 +13,10 @@ LISTS = (
     "deadletter",
     "delayedmessage",
     "runningmessage",
+    "stamp",
+    "revocation",
     "queuestate",
+    "actorstate",
     "workerprocess",
     "scheduleentry",
     "ratelimitmutex",
@@ -47,6 +52,27 @@ def _things(place: Place, scene: Scene) -> dict[str, str]:
         "bulk-unfinished": place.page("bulkoperation_change", scene.unfinished),
         "admin-index": f"{place.address}/admin/",
         "admin-app": f"{place.address}/admin/django_tasks_q/",
+    }
+    batch = place.page("stamp_batch") + "?" + urlencode({"stamp": scene.stamp})
+    ask = "?" + urlencode({"stamp": scene.stamp, "expires": "week", "ask": "yes"})
+    found |= {
+        "revoke": place.page("messagerecord_revoke", scene.running),
+        "terminate": place.page("messagerecord_terminate", scene.running),
+        "message-revoked": place.page("messagerecord_change", scene.revoked),
+        "messages-stamped": place.page("messagerecord_changelist") + "?" + urlencode({"stamp": scene.stamp}),
+        "messages-wrong-stamp": place.page("messagerecord_changelist") + "?stamp=batch",
+        "batch": batch,
+        "batch-none": place.page("stamp_batch") + "?stamp=batch%3Dnone",
+        "batch-wrong": place.page("stamp_batch") + "?stamp=batch",
+        "revocation-new": place.page("revocation_new"),
+        "revocation-ask": place.page("revocation_new") + ask,
+        "revocation-change": place.page("revocation_change", scene.revocation),
+        "revocation-lift": place.page("revocation_lift", scene.revocation),
+        "queue-pause": place.page("queuestate_pause", "default"),
+        "queue-resume": place.page("queuestate_resume", "default"),
+        "queue-purge": place.page("queuestate_purge", "default"),
+        "actor-pause": place.page("actorstate_pause", "noop"),
+        "actor-resume": place.page("actorstate_resume", "noop"),
     }
     return {**found, "release": place.page("ratelimitmutex_release", MUTEX) + f"?token={TOKEN}"}
 

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.utils import timezone
 
-from django_tasks_q.models import BulkOperation, RateLimitMutex, ScheduleEntry, WaitingMessage, WorkerProcess
+from django_tasks_q.models import (
+    ActorState,
+    BulkOperation,
+    MessageRecord,
+    QueueState,
+    RateLimitMutex,
+    Revocation,
+    ScheduleEntry,
+    WaitingMessage,
+    WorkerProcess,
+)
 from testproject.library.models import Book
 from testproject.library.tasks import import_library
 from testproject.misbehave import advance, chained_exception, echo, exception_group, fail, fail_always, noop
-from tests.browser.place import Place
+from tests.browser.place import ARCHIVE, Place
 from tests.support.waiting import until
 
 LONG = "a-customer-with-a-very-long-name/who-has-no-spaces-in-it/" + "0123456789" * 6
 MUTEX = "customer-4711"
 TOKEN = 41
+STAMP = "import=catalogue=autumn"
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,9 @@ class Scene:
     succeeded: str
     finished: int
     unfinished: int
+    stamp: str
+    revoked: str
+    revocation: int
 
 
 def set_up(place: Place) -> Scene:
@@ -48,12 +63,42 @@ def set_up(place: Place) -> Scene:
     place.bury([echo.message(LONG)])
     _others(place)
     _mutex(place, running)
-    return Scene(dead, running, succeeded, *_operations(place))
+    revoked, revocation = _batch(place)
+    return Scene(dead, running, succeeded, *_operations(place), STAMP, revoked, revocation)
 
 
 def _library_is_done(place: Place) -> bool:
     books = Book.objects.using(place.store.alias)
     return books.exists() and not books.filter(summarised_at=None).exists()
+
+
+def _batch(place: Place) -> tuple[str, int]:
+    """Messages of one stamp in many states, and what was said about it; what is paused, besides."""
+    name, _sign, value = STAMP.partition("=")
+    batch: dict[str, Any] = {"stamps": {name: value, "tenant": 7}}
+    place.store.send(noop.message_with_options(**batch) for _ in range(17))
+    place.bury(echo.message_with_options(args=(number,), **batch) for number in range(3))
+    [revoked] = place.store.send([noop.message_with_options(delay=3_600_000, **batch)])
+    alias, now = place.store.alias, timezone.now()
+    common = {"created_by": "ada", "target": "stamp", "name": name, "value": value, "counts": {"delayed": 1}}
+    conditions = {"stamps": {name: [value]}}
+    make = Revocation.objects.using(alias).create
+    make(conditions=conditions, created_at=now - timedelta(days=2), lifted_at=now, reason="too early", **common)
+    held = make(
+        conditions={**conditions, "actor": "import_everything", "match": "all"},
+        created_at=now - timedelta(minutes=7),
+        expires_at=now + timedelta(days=7),
+        terminate=True,
+        reason="the supplier sent the wrong file: " + LONG,
+        **common,
+    )
+    MessageRecord.objects.using(alias).filter(pk=revoked).update(
+        state="revoked", finished_at=now, error_type="MessageRevoked", error_message=f"Revocation {held.pk} by ada"
+    )
+    states = QueueState.objects.using(alias)
+    states.update_or_create(queue_name=ARCHIVE, defaults={"paused_at": now - timedelta(hours=3), "sampled_at": now})
+    ActorState.objects.using(alias).create(actor_name="elsewhere", paused_at=now - timedelta(minutes=3))
+    return revoked, held.pk
 
 
 def _operations(place: Place) -> tuple[int, int]:

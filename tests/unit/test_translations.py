@@ -18,6 +18,7 @@ from django.utils.functional import Promise
 import django_tasks_q
 from django_tasks_q.models import (
     STATE_LABELS,
+    ControlVersion,
     QueuedMessage,
     QueueWorker,
     RateLimitAdmissions,
@@ -31,8 +32,15 @@ from django_tasks_q.states import State
 PACKAGE = Path(django_tasks_q.__file__).parent
 CATALOGUE = PACKAGE / "locale" / "de" / "LC_MESSAGES" / "django"
 OF_THE_ENGINE = (
-    QueuedMessage, QueueWorker, RateLimitAdmissions, RateLimitArrival, RateLimitGathering, ServiceLease, UniqueHolder,
-)  # fmt: skip
+    ControlVersion,
+    QueuedMessage,
+    QueueWorker,
+    RateLimitAdmissions,
+    RateLimitArrival,
+    RateLimitGathering,
+    ServiceLease,
+    UniqueHolder,
+)
 """Rows that nobody is shown."""
 
 GETTEXT = re.compile(r"^_$|^n?p?n?gettext(_lazy|_noop)?$")
