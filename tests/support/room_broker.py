@@ -102,11 +102,11 @@ class RoomBroker(StubBroker):
             if self._holders.get(before.unique.key) is before:
                 self._holders[before.unique.key] = entry
 
-    def _discard(self, entries: Sequence[Entry]) -> list[str]:
+    def _discard(self, entries: Sequence[Entry], state: State = State.DISCARDED) -> list[str]:
         away = [entry.message_id for entry in entries if entry.message_id in self._away]
         self.take_in(MAX_BATCH)
-        here = super()._discard([entry for entry in entries if entry.message_id not in away])
-        return here + (self._told(self.room.discard(away)) if away else [])
+        here = super()._discard([entry for entry in entries if entry.message_id not in away], state)
+        return here + (self._told(self.room.discard(away), state) if away else [])
 
     def _refresh(self, entry: Entry, item: Outgoing) -> None:
         if entry.message_id not in self._away:
