@@ -31,9 +31,11 @@ from django_tasks_q import (
     revoke_by_stamped_headers,
     set_broker,
 )
+from django_tasks_q.deliveries import Delivery, Settlement, WorkerInfo
 from django_tasks_q.middleware import GroupCallbacks
 from django_tasks_q.middleware.database_connections import DatabaseConnections
 from django_tasks_q.models import Attempt, MessageRecord, QueueState, Revocation, WorkerProcess
+from django_tasks_q.outcomes import Requeue
 from django_tasks_q.results import Results
 from django_tasks_q.results.backends import StubBackend
 from django_tasks_q.rules import control_store
@@ -440,3 +442,35 @@ def test_what_has_long_been_over_is_forgotten(databases: None) -> None:
 
         assert list(Revocation.objects.values_list("pk", flat=True)) == [holds.id]
         assert not lift(over)
+
+
+def test_a_suspect_of_a_paused_queue_keeps_no_quarantine_busy(scene: Scene) -> None:
+    scene.work.send("suspect")
+    lost_by = scene.broker.consume(WorkerInfo("lost by"))
+    found: list[Delivery] = []
+
+    def takes_it() -> bool:
+        found.extend(lost_by.exchange([], 1).deliveries)
+        return bool(found)
+
+    until(takes_it, 20, "nobody gets the message")
+    lost_by.exchange([Settlement(found[0], Requeue(lost=True, suspect=True))], 0)
+    lost_by.close()
+    with scene.working():
+        pause_queue("default")
+        quarantine = Worker(scene.broker, worker_timeout=100, worker_threads=1, suspects=True)
+        quarantine.start()
+        try:
+            looks = 0
+
+            def rests() -> bool:
+                nonlocal looks
+                looks = looks + 1 if quarantine.exhausted else 0
+                return looks > 20
+
+            until(rests, 20, "it is busy")
+            assert scene.ran == []
+            resume_queue("default")
+            until(lambda: scene.ran == ["suspect"], 20, "it does not run")
+        finally:
+            quarantine.stop(5_000)
