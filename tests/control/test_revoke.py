@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from threading import Event
 from typing import Any
 
@@ -15,6 +16,7 @@ from django_tasks_q import (
     Actor,
     ActorNotFound,
     Broker,
+    BrokerConnectionError,
     MessageRevoked,
     QueueNotFound,
     ResultFailure,
@@ -474,3 +476,43 @@ def test_a_suspect_of_a_paused_queue_keeps_no_quarantine_busy(scene: Scene) -> N
             until(lambda: scene.ran == ["suspect"], 20, "it does not run")
         finally:
             quarantine.stop(5_000)
+
+
+@pytest.mark.parametrize(
+    ("given", "culprit"),
+    [
+        ({"actor": 5}, "the actor"),
+        ({"actor": "a\0b"}, "the actor"),
+        ({"queue": "x" * 201}, "the queue"),
+        ({"ids": ["a"], "expires": 0}, "expires"),
+        ({"ids": ["a"], "expires": "soon"}, "expires"),
+        ({"ids": ["a"], "expires": 10**18}, "expires"),
+        ({"ids": ["a"], "expires": timedelta.max}, "expires"),
+        ({"ids": ["a"], "by": "x" * 201}, "by"),
+        ({"ids": ["a"], "reason": "a\0b"}, "reason"),
+        ({"ids": ["a"], "terminate": "yes"}, "terminate"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_and_leaves_nothing(
+    given: dict[str, Any], culprit: str, databases: None
+) -> None:
+    with opened("default") as scene:
+        with pytest.raises(ValueError, match=culprit):
+            revoke(**given)
+
+        store = control_store(scene.broker)
+        assert store is not None
+        assert store.rules().rules == ()
+
+
+def test_a_pause_ends_also_when_nobody_can_be_called(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_away(*args: Any) -> int:
+        raise BrokerConnectionError("away")
+
+    pause_actor("work")
+    monkeypatch.setattr(scene.broker, "unpark", is_away)
+
+    assert resume_actor("work")
+    store = control_store(scene.broker)
+    assert store is not None
+    assert not store.rules().paused_actors
