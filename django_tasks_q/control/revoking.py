@@ -28,7 +28,7 @@ PATIENCE = 2.0
 
 _LONGEST = 100 * 365 * 86_400_000
 _LONGEST_REASON, _LONGEST_BY = 2_000, 200
-_UNKEPT = re.compile("[\0\ud800-\udfff]")
+_UNKEPT = re.compile(r"[\0\ud800-\udfff]")
 """What some databases refuse."""
 
 _LOOK = 0.02
