@@ -21,14 +21,15 @@ def make_judge(broker: Broker) -> Judge:
     def judge(delivery: Delivery, casualty: Casualty) -> Outcome:
         if casualty.kind == "interrupted":
             return HANDED_BACK
-        if casualty.kind == "revoked":
-            return REVOKED
         message: Message[object] | None
         try:
             message = Message.decode(delivery.payload)
         except DecodeError:
             message = None
-        outcome = UNDECODABLE if message is None else find(message, delivery, casualty)
+        if casualty.kind == "revoked":
+            outcome: Outcome = REVOKED
+        else:
+            outcome = UNDECODABLE if message is None else find(message, delivery, casualty)
         told = failure_of(broker, delivery.message_id, outcome, casualty_error(casualty), message)
         if told is not None:
             post.leave([told])

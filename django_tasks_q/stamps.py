@@ -99,9 +99,17 @@ def united(*several: Mapping[str, Iterable[str]]) -> Stamps:
 
 
 def of_options(options: Mapping[str, Any]) -> Mapping[str, list[str]]:
-    """The stamps in the options of a message that was sent; none where people have put something else there."""
-    stamps = options.get(OPTION)
-    return stamps if isinstance(stamps, dict) else {}
+    """The stamps in the options of a message that was sent; none where anything else was put there.
+
+    Not every message was sent by this release, or by it at all: workers, the mirror and what such a message sends rely
+    on what they find here.
+    """
+    if OPTION not in options:
+        return {}
+    try:
+        return read(options[OPTION])
+    except ValueError:
+        return {}
 
 
 def from_celery(options: dict[str, Any]) -> Stamps:

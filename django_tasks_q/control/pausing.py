@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from .. import clock
 from ..broker import MAX_BATCH, Broker, get_broker
-from ..errors import ActorNotFound, QueueNotFound, did_you_mean
+from ..errors import ActorNotFound, BrokerError, QueueNotFound, did_you_mean
+from ..logging import get_logger
 from ..rules import ControlStore, paused_key
 from .place import store_of
 from .revoking import PATIENCE, await_obedience
+
+logger = get_logger(__name__)
 
 
 def pause_queue(queue_name: str) -> bool:
@@ -62,11 +65,16 @@ def _waited_for(store: ControlStore, has_changed: bool) -> bool:
 def _call(store: ControlStore, actor_name: str) -> None:
     """Once the workers obey: what one of them parks after that comes back by itself, but only after a minute."""
     until = clock.monotonic() + PATIENCE
-    await_obedience(store, store.version(), until)
     broker = get_broker()
     queue_names = list(broker.queues)
-    while broker.unpark(paused_key(actor_name), MAX_BATCH, queue_names) and clock.monotonic() < until + PATIENCE:
-        pass
+    try:
+        await_obedience(store, store.version(), until)
+        while broker.unpark(paused_key(actor_name), MAX_BATCH, queue_names) and clock.monotonic() < until + PATIENCE:
+            pass
+    except BrokerError as error:  # the pause has ended all the same
+        logger.warning(
+            "Messages of %s that are parked cannot be called; they come by themselves: %s", actor_name, error
+        )
 
 
 def _queues(queue_name: str) -> ControlStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -24,6 +25,11 @@ WEEK = timedelta(days=7)
 
 PATIENCE = 2.0
 """Seconds for which who revokes waits for live workers to obey, and meanwhile removes what waits."""
+
+_LONGEST = 100 * 365 * 86_400_000
+_LONGEST_REASON, _LONGEST_BY = 2_000, 200
+_UNKEPT = re.compile(r"[\0\ud800-\udfff]")
+"""What some databases refuse."""
 
 _LOOK = 0.02
 
@@ -82,17 +88,22 @@ def revoke(
         by: who wants it, for people.
 
     Raises:
-        ValueError: no condition, or one that cannot be.
+        ValueError: no condition, or one that cannot be; a time that is over or more than a hundred years away; a text
+            that cannot be kept.
         TypeError: one id where a list is wanted.
         BrokerConnectionError: the database cannot be reached; nothing was done.
         RuntimeError: there is no database.
     """
     conditions = Conditions.of(ids, stamps, actor, queue, match, future)
+    wait = _checked_time(expires)
+    _check_text("reason", reason, _LONGEST_REASON)
+    _check_text("by", by, _LONGEST_BY)
+    if type(terminate) is not bool:
+        raise ValueError(f"terminate is True or False: {terminate!r:.80}")
     store = store_of(get_broker())
     counts = store.count(conditions)
     if dry_run:
         return Revocation(None, counts)
-    wait = None if expires is None else milliseconds(expires)
     rule = store.add(Rule(0, conditions, terminate, reason=reason, created_by=by), wait, counts)
     revocation = Revocation(rule.id, counts)
     if store.waits_for_commit:
@@ -127,6 +138,26 @@ def lift(revocation: Revocation | int) -> bool:
     if not store.waits_for_commit:
         await_obedience(store, store.version(), clock.monotonic() + PATIENCE)
     return True
+
+
+def _checked_time(expires: Any) -> int | None:
+    """Milliseconds from now."""
+    if expires is None:
+        return None
+    try:
+        wait = milliseconds(expires)
+    except (TypeError, ValueError, OverflowError):
+        wait = 0
+    if isinstance(expires, bool) or not 0 < wait <= _LONGEST:
+        raise ValueError(
+            f"expires is milliseconds or a timedelta, more than 0 and at most 100 years; None is never: {expires!r:.80}"
+        )
+    return wait
+
+
+def _check_text(name: str, text: Any, most: int) -> None:
+    if not isinstance(text, str) or len(text) > most or _UNKEPT.search(text):
+        raise ValueError(f"{name} is text of at most {most} characters that a database can keep: {text!r:.80}")
 
 
 def _carry_out(store: ControlStore, rule: Rule) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from .. import stamps
+from ..common import MAX_NAME_LENGTH
 from ..message import MAX_ID_LENGTH, Message
 from ..sendable import refuse_one_id
 
@@ -40,11 +41,13 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
     ) -> Conditions:
         """Conditions as people give them.
 
-        ValueError for none, for what cannot be a stamp, for a ``match`` that is neither, and for conditions of several
-        kinds that nobody says how to match: one whole queue is easily revoked by mistake. TypeError for one id where
-        a list is wanted.
+        ValueError for none, for what cannot be an id, a stamp or a name, for a ``match`` that is neither, and for
+        conditions of several kinds that nobody says how to match: one whole queue is easily revoked by mistake.
+        TypeError for one id where a list is wanted.
         """
         refuse_one_id(ids)
+        _check_name("actor", actor)
+        _check_name("queue", queue)
         found = cls(frozenset(map(_checked_id, ids)), stamps.read(named or {}), actor, queue, match or "any", future)
         if not found.kinds:
             raise ValueError("Say what is revoked: ids=, stamps=, actor= or queue=.")
@@ -82,6 +85,12 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.queue:
             told.append(message.queue_name == self.queue and (is_older or self.future))
         return all(told) if self.match == "all" else any(told)
+
+
+def _check_name(kind: str, name: Any) -> None:
+    """What is kept must be readable: every worker reads it before it starts anything."""
+    if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise ValueError(f"The name of the {kind} has at most {MAX_NAME_LENGTH} printable characters: {name!r:.80}")
 
 
 def _checked_id(message_id: Any) -> str:

@@ -53,6 +53,9 @@ _NEWER_RELEASE_PAUSE = 10_000
 _PAUSED_ACTOR = 60_000
 """Milliseconds after which a message of a paused actor looks again, should nobody call it."""
 
+_PAUSED_QUEUE = 1_000
+"""Milliseconds until one whose worker died waits in its paused queue again."""
+
 
 class Finished(NamedTuple):
     """A delivery that came to its end; ``proxy`` is None when no middleware has seen it."""
@@ -310,11 +313,10 @@ class Executor:
         if rule is not None:
             return self._revoked(delivery, message, rule.told())
         if delivery.queue_name in rules.paused_queues:
-            return not_started(delivery)
+            # A suspect does not come out of its queue, and would be here again at once.
+            return not_started(delivery) if not delivery.lost else _parked(delivery, delivery.queue_name, _PAUSED_QUEUE)
         if message.actor_name in rules.paused_actors:
-            pause = int(_PAUSED_ACTOR * random.uniform(0.5, 1))
-            settlement = Settlement(delivery, Parked(paused_key(message.actor_name), pause))
-            return Finished(settlement, None)
+            return _parked(delivery, message.actor_name, int(_PAUSED_ACTOR * random.uniform(0.5, 1)))
         return None
 
     def _revoked(self, delivery: Delivery, message: Message[Any], told: ErrorInfo) -> Finished:
@@ -342,6 +344,10 @@ class Executor:
     def _retry_limit(self, message: Message[Any], actor: Actor[Any, Any]) -> int | None:
         limit: int | None = message.options.get("max_retries", actor.options.get("max_retries", self._max_retries))
         return limit
+
+
+def _parked(delivery: Delivery, paused_name: str, milliseconds: int) -> Finished:
+    return Finished(Settlement(delivery, Parked(paused_key(paused_name), milliseconds)), None)
 
 
 def _outcome(proxy: MessageProxy, exception: BaseException | None, skipped: bool) -> Outcome:

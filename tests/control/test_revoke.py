@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from threading import Event
 from typing import Any
 
@@ -15,6 +16,7 @@ from django_tasks_q import (
     Actor,
     ActorNotFound,
     Broker,
+    BrokerConnectionError,
     MessageRevoked,
     QueueNotFound,
     ResultFailure,
@@ -31,9 +33,11 @@ from django_tasks_q import (
     revoke_by_stamped_headers,
     set_broker,
 )
+from django_tasks_q.deliveries import Delivery, Settlement, WorkerInfo
 from django_tasks_q.middleware import GroupCallbacks
 from django_tasks_q.middleware.database_connections import DatabaseConnections
 from django_tasks_q.models import Attempt, MessageRecord, QueueState, Revocation, WorkerProcess
+from django_tasks_q.outcomes import Requeue
 from django_tasks_q.results import Results
 from django_tasks_q.results.backends import StubBackend
 from django_tasks_q.rules import control_store
@@ -453,3 +457,75 @@ def test_what_was_paused_can_be_resumed_though_nobody_declares_it_any_more(datab
             resume_queue("other")
         with pytest.raises(ActorNotFound):
             resume_actor("other")
+
+
+def test_a_suspect_of_a_paused_queue_keeps_no_quarantine_busy(scene: Scene) -> None:
+    scene.work.send("suspect")
+    lost_by = scene.broker.consume(WorkerInfo("lost by"))
+    found: list[Delivery] = []
+
+    def takes_it() -> bool:
+        found.extend(lost_by.exchange([], 1).deliveries)
+        return bool(found)
+
+    until(takes_it, 20, "nobody gets the message")
+    lost_by.exchange([Settlement(found[0], Requeue(lost=True, suspect=True))], 0)
+    lost_by.close()
+    with scene.working():
+        pause_queue("default")
+        quarantine = Worker(scene.broker, worker_timeout=100, worker_threads=1, suspects=True)
+        quarantine.start()
+        try:
+            looks = 0
+
+            def rests() -> bool:
+                nonlocal looks
+                looks = looks + 1 if quarantine.exhausted else 0
+                return looks > 20
+
+            until(rests, 20, "it is busy")
+            assert scene.ran == []
+            resume_queue("default")
+            until(lambda: scene.ran == ["suspect"], 20, "it does not run")
+        finally:
+            quarantine.stop(5_000)
+
+
+@pytest.mark.parametrize(
+    ("given", "culprit"),
+    [
+        ({"actor": 5}, "the actor"),
+        ({"actor": "a\0b"}, "the actor"),
+        ({"queue": "x" * 201}, "the queue"),
+        ({"ids": ["a"], "expires": 0}, "expires"),
+        ({"ids": ["a"], "expires": "soon"}, "expires"),
+        ({"ids": ["a"], "expires": 10**18}, "expires"),
+        ({"ids": ["a"], "expires": timedelta.max}, "expires"),
+        ({"ids": ["a"], "by": "x" * 201}, "by"),
+        ({"ids": ["a"], "reason": "a\0b"}, "reason"),
+        ({"ids": ["a"], "terminate": "yes"}, "terminate"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_and_leaves_nothing(
+    given: dict[str, Any], culprit: str, databases: None
+) -> None:
+    with opened("default") as scene:
+        with pytest.raises(ValueError, match=culprit):
+            revoke(**given)
+
+        store = control_store(scene.broker)
+        assert store is not None
+        assert store.rules().rules == ()
+
+
+def test_a_pause_ends_also_when_nobody_can_be_called(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_away(*args: Any) -> int:
+        raise BrokerConnectionError("away")
+
+    pause_actor("work")
+    monkeypatch.setattr(scene.broker, "unpark", is_away)
+
+    assert resume_actor("work")
+    store = control_store(scene.broker)
+    assert store is not None
+    assert not store.rules().paused_actors

@@ -296,6 +296,21 @@ def test_who_waits_for_a_message_that_kills_its_workers_is_told(store: StubBacke
     assert raised.value.orig_exc_type == "LostWorker"
 
 
+def test_who_waits_for_a_message_that_was_revoked_and_ended_with_its_process_is_told(
+    store: StubBackend, stub: StubBroker
+) -> None:
+    message = declare(lambda: 1, actor_name="work").send()
+    consumer = stub.consume(WorkerInfo("worker"))
+    [delivery] = consumer.exchange([], 1).deliveries
+
+    stub.bury("worker", [Casualty(message.message_id, delivery.number, "revoked", 1, "ended")], make_judge(stub))
+
+    consumer.close(give_back=False)
+    with pytest.raises(ResultFailure, match="ended") as raised:
+        wait_for(message)
+    assert raised.value.orig_exc_type == "MessageRevoked"
+
+
 # Pipelines
 
 

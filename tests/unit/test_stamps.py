@@ -9,8 +9,12 @@ import pytest
 
 from django_tasks_q import Actor, Message, actor, group, pipeline, stamping, stamps
 from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.changes import birth
+from django_tasks_q.deliveries import Outgoing
+from django_tasks_q.inheritance import stamped
 from django_tasks_q.middleware import GroupCallbacks
 from django_tasks_q.rate_limits.backends import StubBackend
+from django_tasks_q.rules import Conditions, Rule, Rules
 
 
 @pytest.fixture
@@ -101,6 +105,21 @@ def test_celerys_way_names_what_has_no_value(work: Actor[Any, Any]) -> None:
         work.send_with_options(stamped_headers="batch_id", batch_id=1)
     with pytest.raises(ValueError, match="no option 'batch_id'"):
         work.send_with_options(batch_id=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [5, [1], {"a": None}, {"a": [1, None]}, {"a": [["b"]]}, {"a": ["b" * 256]}, {"a": ["b\0"]}, {"a b": ["c"]}],
+    ids=repr,
+)
+def test_what_cannot_be_stamps_in_a_message_of_somebody_else_harms_nobody(work: Actor[Any, Any], given: Any) -> None:
+    foreign = Message("default", "work", options={"stamps": given})
+    revocation = Rules(rules=[Rule(1, Conditions.of(named={"a": "b"}))])
+
+    assert foreign.stamps == {}
+    assert revocation.revoking(foreign) is None
+    assert birth(Outgoing(foreign, b"")).stamps == {}
+    assert stamped(Message("default", "work"), {}, foreign.stamps).stamps == {}
 
 
 def test_a_stamp_may_be_called_like_an_option(work: Actor[Any, Any]) -> None:
