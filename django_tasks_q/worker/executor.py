@@ -188,7 +188,7 @@ class Executor:
         else:
             self._tell("after_process_message", proxy, result=result, exception=exception)
         outcome = _outcome(proxy, exception, skipped)
-        if self.rules is not None and isinstance(outcome, Retry | Parked):
+        if self.rules is not None and isinstance(outcome, Retry | Parked | Dead):
             outcome = self._unless_revoked(proxy, outcome, self.rules)
         then: tuple[Outgoing, ...] = ()
         if proxy.caused and type(outcome) is not Revoked:
@@ -333,7 +333,7 @@ class Executor:
         return Finished(settlement, proxy)
 
     def _unless_revoked(self, proxy: MessageProxy, outcome: Outcome, rules: Rules) -> Outcome:
-        """What is to run again, unless it was called off meanwhile."""
+        """What is to run again or is dead, unless it was called off meanwhile: that is neither."""
         return outcome if rules.revoking(proxy._message) is None else REVOKED
 
     def _told_by(self, message: Message[Any]) -> ErrorInfo | None:

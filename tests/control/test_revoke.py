@@ -529,3 +529,26 @@ def test_a_pause_ends_also_when_nobody_can_be_called(scene: Scene, monkeypatch: 
     store = control_store(scene.broker)
     assert store is not None
     assert not store.rules().paused_actors
+
+
+@pytest.mark.parametrize("terminate", [False, True])
+def test_what_fails_for_the_last_time_after_it_was_revoked_is_no_dead_letter(scene: Scene, terminate: bool) -> None:
+    def fail() -> None:
+        scene.ran.append("failing")
+        try:
+            while not scene.let_go.is_set():
+                time.sleep(0.005)
+        finally:
+            raise ValueError
+
+    failing = scene.declare(fail, "failing")
+    with scene.working():
+        message = failing.send()
+        until(lambda: scene.ran == ["failing"], 20, "it does not start")
+        revoke(ids=[message.message_id], terminate=terminate)
+        scene.let_go.set()
+
+        with pytest.raises(ResultFailure):
+            message.get_result(block=True, timeout=20_000)
+        scene.has_states(revoked=1)
+        until(lambda: scene.broker.look_up([message.message_id]) == {}, 20)
