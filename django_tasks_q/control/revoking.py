@@ -18,6 +18,7 @@ from ..outcomes import milliseconds
 from ..rules import Conditions, ControlStore, Rule
 from ..rules.conditions import Match
 from .place import store_of
+from .removing import Removal
 
 logger = get_logger(__name__)
 
@@ -165,7 +166,7 @@ def _carry_out(store: ControlStore, rule: Rule) -> list[str]:
     until = clock.monotonic() + PATIENCE
     version = store.version()
     try:
-        store.sweep(rule, until)
+        store.sweep(rule, until, Removal(get_broker(), rule))
     except BrokerError as error:  # it holds; a keeper removes what waits once the broker is there again
         logger.warning("What revocation %d is about cannot be removed yet: %s", rule.id, error)
     return await_obedience(store, version, until)

@@ -136,12 +136,12 @@ class DatabaseControlStore(ControlStore):
         unknown = unrecorded(self._database, conditions.ids)
         return self._broker.look_up(unknown) if unknown else {}
 
-    def sweep(self, rule: Rule, until: float) -> int:
+    def sweep(self, rule: Rule, until: float, remove: Callable[[Sequence[str]], int]) -> int:
         search, swept = Search(self._database, rule.conditions, rule.created_at), 0
         found = search.waiting(_MOST)
         found += [one for one, held in self._unrecorded(rule.conditions).items() if held.state != "dead"]
         for start in range(0, len(found), MAX_BATCH):
-            swept += len(self._broker.revoke(found[start : start + MAX_BATCH]))
+            swept += remove(found[start : start + MAX_BATCH])
             if clock.monotonic() >= until:
                 break
         return swept

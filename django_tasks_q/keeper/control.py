@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .. import clock, conf
+from ..broker import Broker
+from ..control.removing import Removal
 from ..rules import ControlStore, Rule
 from ..sql import Database
 from ..worker.board import ALIVE, Region
@@ -51,8 +53,9 @@ class Sweeper(Service):
     _PATIENCE = 2.0
     _FIRST, _RAREST, _HOUR = 2.0, 60.0, 3600.0
 
-    def __init__(self, store: ControlStore, database: Database, owner: str) -> None:
+    def __init__(self, broker: Broker, store: ControlStore, database: Database, owner: str) -> None:
         super().__init__()
+        self._broker = broker
         self._store = store
         self._lease = LeaderLease(database, "revocations", owner)
         self._version: int | None = None
@@ -70,7 +73,7 @@ class Sweeper(Service):
             due, pause = self._due.get(rule.id, (0.0, self._FIRST))
             now = clock.monotonic()
             if now >= due:
-                self._store.sweep(rule, now + self._PATIENCE)
+                self._store.sweep(rule, now + self._PATIENCE, Removal(self._broker, rule))
                 self._due[rule.id] = clock.monotonic() + pause, min(2 * pause, self._RAREST)
 
     def _read(self) -> None:

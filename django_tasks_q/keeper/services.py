@@ -54,7 +54,7 @@ def make_services(
     store = control_store(broker)
     return [
         *own,
-        *([] if store is None else [Sweeper(store, database, owner)]),
+        *([] if store is None else [Sweeper(broker, store, database, owner)]),
         Relay(broker, owner),
         WorkerSampler(broker, database, board, queues),
         QueueSampler(broker, database, owner),

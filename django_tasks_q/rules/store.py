@@ -55,9 +55,9 @@ class ControlStore(ABC):
         """How many messages these conditions are about that have not ended, by state."""
 
     @abstractmethod
-    def sweep(self, rule: Rule, until: float) -> int:
-        """Remove what waits, wherever that can be done, until it is done or ``until`` (monotonic seconds) has come;
-        how many there were."""
+    def sweep(self, rule: Rule, until: float, remove: Callable[[Sequence[str]], int]) -> int:
+        """Find what waits and ``remove`` it, wherever that can be done, until it is done or ``until`` (monotonic
+        seconds) has come; how many there were."""
 
     def forget(self, ttl: int) -> int:
         """Drop what has been over for so many milliseconds, a batch of it; how many there were."""

@@ -127,10 +127,12 @@ def opened(kind: str) -> Iterator[Scene]:
 
 def test_what_waits_or_comes_later_with_a_stamp_never_runs_until_that_is_lifted(scene: Scene) -> None:
     with scene.working():  # its keeper writes the records
+        delayed = []
         pause_queue("default")
         for number in range(5):
             scene.work.send_with_options(args=(f"off {number}",), stamps={"batch_id": 7})
-            scene.work.send_with_options(args=(f"off later {number}",), stamps={"batch_id": [6, 7]}, delay=60_000)
+            later = {"batch_id": [6, 7]}
+            delayed.append(scene.work.send_with_options(args=(f"off later {number}",), stamps=later, delay=60_000))
         scene.work.send_with_options(args=("on",), stamps={"batch_id": 70, "other": 7})
         scene.has_states(enqueued=6, delayed=5)
 
@@ -141,8 +143,9 @@ def test_what_waits_or_comes_later_with_a_stamp_never_runs_until_that_is_lifted(
         assert resume_queue("default")
         late = scene.work.send_with_options(args=("late",), stamps={"batch_id": 7})
         until(lambda: scene.ran == ["on"], 20, lambda: str(scene.ran))
-        with pytest.raises(ResultFailure, match=r"revoked|Revocation"):
-            late.get_result(block=True)
+        for message in (late, *delayed):
+            with pytest.raises(ResultFailure, match=r"revoked|Revocation"):
+                message.get_result(block=True)
         scene.has_states(revoked=11, succeeded=1)
 
         assert lift(revocation) and revocation.lifted_at is not None and not lift(revocation)

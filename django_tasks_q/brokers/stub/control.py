@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,7 @@ class StubControlStore(ControlStore):
         states = Counter(_state(held) for held in found)
         return {state: number for state, number in states.items() if state}
 
-    def sweep(self, rule: Rule, until: float) -> int:
+    def sweep(self, rule: Rule, until: float, remove: Callable[[Sequence[str]], int]) -> int:
         now = self._broker.now()
         waiting = [
             message
@@ -89,7 +89,7 @@ class StubControlStore(ControlStore):
         # A worker gets who is member of a group, and tells that.
         members = {message.message_id for message in waiting if "group_size" in message.options}
         self._broker.hasten(members)
-        return len(self._broker.revoke([m.message_id for m in waiting if m.message_id not in members]))
+        return remove([m.message_id for m in waiting if m.message_id not in members])
 
     is_at_hand = True
 
