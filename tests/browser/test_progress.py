@@ -21,7 +21,7 @@ def test_the_page_of_a_message_follows_it_to_its_end(open_window: Callable[..., 
     expect(bar).to_have_attribute("value", "99")
     expect(page.locator(".dtq-facts")).to_contain_text("99 / 100, 99 % step 99")
     listed = open_window(READER).see("runningmessage_changelist")
-    expect(listed.get_by_role("row").filter(has_text="advance").get_by_label("Progress")).to_have_attribute(
+    expect(listed.get_by_role("row").filter(has_text="99 / 100").get_by_label("Progress")).to_have_attribute(
         "value", "99"
     )
 
