@@ -15,6 +15,7 @@ from django.db import connections, transaction
 
 from django_tasks_q import BrokerConnectionError, BrokerNotReady, DuplicateMessage, Message
 from django_tasks_q.brokers.database import DatabaseBroker, from_url
+from django_tasks_q.brokers.database.postgresql import PostgreSQL
 from django_tasks_q.capabilities import Capabilities
 from django_tasks_q.deliveries import Settlement
 from django_tasks_q.models import Attempt, MessageRecord
@@ -417,6 +418,19 @@ class TestPostgreSQL(Servers):
             desk.call(database.rows, "SELECT 1")
 
         assert desk.call(database.rows, "SELECT 1") == [(1,)]
+
+    @pytest.mark.beyond_the_model
+    def test_settling_looks_claims_up_by_their_ids_also_where_the_server_takes_the_table_for_small(
+        self, bench: Bench
+    ) -> None:
+        bench.send(*(f"m{number}" for number in range(200)))
+        claimed = bench.worker().take(200)
+        columns: list[list[Any]] = [[one.handle for one in claimed], [one.number for one in claimed]]
+        moved: list[list[Any]] = [[value] * 200 for value in (1, 0, 0, 0, "", False, None)]
+
+        for statement, rows in ((PostgreSQL()._finish, columns), (PostgreSQL()._move, moved + columns)):
+            plan = str(Database(self.broker).rows("EXPLAIN " + statement, [*rows, "w"]))
+            assert "queuedmessage_pkey" in plan and "dtq_queue_owner" not in plan, plan
 
 
 class TestMariaDB(Servers):

@@ -35,6 +35,13 @@ _STORED_TYPES = {
     "record": "bool", "enqueued_at": "bigint", "created_at": "bigint",
 }  # fmt: skip
 
+_HELD = "q.place + 0 = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number"
+"""The fence of claims ``s`` of one worker, looked up by their ids.
+
+Written so that the index of owners cannot serve it: a planner that takes all that a worker holds for one row, as it does
+of a table that was never analyzed, reads it once for each claim, and settling a hundred took 11 ms instead of 0.5.
+"""
+
 
 class PostgreSQL(Queries):
     """Batches travel as arrays; claimers step over each other's locks."""
@@ -63,7 +70,7 @@ class PostgreSQL(Queries):
         """Messages that take keys. Parameters: one array for each of ``_STORED``, keys and their times to live."""
         self._finish = (
             f"DELETE FROM {QUEUE} AS q USING unnest(%s::bigint[], %s::int[]) AS s(id, number) "
-            "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
+            f"WHERE {_HELD} RETURNING q.id"
         )
         self._move = (
             f"UPDATE {QUEUE} AS q SET place = s.place, due_at = {self.now} + s.delay, retries = s.retries, "
@@ -73,7 +80,7 @@ class PostgreSQL(Queries):
             "payload = COALESCE(s.payload, q.payload), owner = '', started_at = 0 "
             "FROM unnest(%s::smallint[], %s::bigint[], %s::int[], %s::int[], %s::text[], %s::bool[], %s::bytea[], "
             "%s::bigint[], %s::int[]) AS s(place, delay, retries, lost, reason, dead, payload, id, number) "
-            "WHERE q.place = 2 AND q.owner = %s AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
+            f"WHERE {_HELD} RETURNING q.id"
         )
         lines = (
             f"SELECT m.id FROM unnest(%s::text[], %s::int[]) AS w(queue_name, quota) CROSS JOIN LATERAL ("
