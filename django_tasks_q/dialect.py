@@ -42,6 +42,12 @@ class Dialect(NamedTuple):
     """What follows a column to say that it is one of the ids of a parameter; see :func:`ids`."""
     in_numbers: str
     """The same for a column of numbers."""
+    among: str
+    """The same of those that a SELECT finds; to be formatted with it.
+
+    PostgreSQL is given an array: a subquery it may join, and when it saw the table last while that was empty, as a
+    queue is most of the time, it reads all of the table once for each row of the batch.
+    """
     epoch_ms: str
     """A stored moment in epoch milliseconds; to be formatted with the column."""
     sortable: str
@@ -70,6 +76,7 @@ SQLITE = Dialect(
     text="CAST({} AS TEXT)",
     in_ids="IN (SELECT value FROM json_each(?))",
     in_numbers="IN (SELECT value FROM json_each(?))",
+    among="IN ({})",
     epoch_ms="CAST(ROUND((julianday({}) - 2440587.5) * 86400000) AS INTEGER)",
     sortable="CAST({} AS TEXT)",
     batch=200,
@@ -91,6 +98,7 @@ POSTGRESQL = Dialect(
     text="CAST({} AS TEXT)",
     in_ids="= ANY(%s::text[])",
     in_numbers="= ANY(%s::bigint[])",
+    among="= ANY(ARRAY({}))",
     epoch_ms="(extract(epoch FROM {}) * 1000)::bigint",
     sortable="{}",
     batch=1_000,
@@ -114,6 +122,7 @@ MYSQL = Dialect(
     text="CAST({} AS CHAR)",
     in_ids="IN %s",
     in_numbers="IN %s",
+    among="IN ({})",
     epoch_ms="(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {}) DIV 1000)",
     sortable="CAST({} AS CHAR)",
     batch=1_000,

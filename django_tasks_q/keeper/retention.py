@@ -124,7 +124,8 @@ class Sweep:
         chosen = f"FROM {_RECORDS} WHERE message_id {words.in_ids} AND {self._is_old}{words.skip_locked}"
         if words.returning:
             change = Change(
-                f"DELETE FROM {_RECORDS} WHERE message_id IN (SELECT message_id {chosen}) RETURNING message_id"
+                f"DELETE FROM {_RECORDS} WHERE message_id {words.among.format(f'SELECT message_id {chosen}')} "
+                "RETURNING message_id"
             )
         else:
             by_id = by_keys(_RECORDS, "message_id", "VARCHAR(64)")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..dialect import Dialect
+from ..dialect import POSTGRESQL, Dialect
 from ..states import FINAL, State
 
 STATE_COLUMNS = (
@@ -131,7 +131,8 @@ def lose_sight(table: str, words: Dialect, queues: int) -> str:
     chosen = f"WHERE state IN ({live}){where} LIMIT {words.mark}"
     if not words.returning:  # MySQL limits an UPDATE, and no subquery
         return f"UPDATE {table} SET state = '{State.UNKNOWN}' {chosen}"
-    return f"UPDATE {table} SET state = '{State.UNKNOWN}' WHERE message_id IN (SELECT message_id FROM {table} {chosen})"
+    among = words.among.format(f"SELECT message_id FROM {table} {chosen}")
+    return f"UPDATE {table} SET state = '{State.UNKNOWN}' WHERE message_id {among}"
 
 
 def disown(table: str, words: Dialect) -> str:
@@ -186,6 +187,9 @@ def sqlite_progress(table: str) -> str:
 
 # --- PostgreSQL: one statement for the whole batch, its columns as arrays
 
+_KNOWN = f"r.message_id {POSTGRESQL.among.format('SELECT message_id FROM c')} AND r.message_id = c.message_id"
+"""Rows of the table for those of a batch ``c``, by their keys also where the server takes the table for empty."""
+
 
 def _array(name: str) -> str:
     kind = _TYPES.get(name, "text")
@@ -211,8 +215,8 @@ def postgresql_update(table: str) -> str:
     assigned = _moved("c.") | _lasting("c.", "r.", _later_postgresql)
     parts = [f"{name} = {value}" for name, value in assigned.items()]
     return (
-        f"UPDATE {table} AS r SET {', '.join(parts)} FROM {_batch(STATE_COLUMNS)} "
-        "WHERE r.message_id = c.message_id AND r.guard < c.guard"
+        f"WITH c AS MATERIALIZED (SELECT * FROM {_batch(STATE_COLUMNS)}) "
+        f"UPDATE {table} AS r SET {', '.join(parts)} FROM c WHERE {_KNOWN} AND r.guard < c.guard"
     )
 
 
@@ -238,8 +242,8 @@ def postgresql_progress(table: str) -> str:
     """Progress of known messages. Parameters: one array for each column of a progress."""
     parts = ", ".join(f"{name} = c.{name}" for name in PROGRESS_COLUMNS if name != "message_id")
     return (
-        f"UPDATE {table} AS r SET {parts} FROM {_batch(PROGRESS_COLUMNS)} "
-        f"WHERE r.message_id = c.message_id AND {_is_further('r.', 'c.progress_guard')}"
+        f"WITH c AS MATERIALIZED (SELECT * FROM {_batch(PROGRESS_COLUMNS)}) "
+        f"UPDATE {table} AS r SET {parts} FROM c WHERE {_KNOWN} AND {_is_further('r.', 'c.progress_guard')}"
     )
 
 

@@ -93,8 +93,8 @@ class WaitingRows:
         rows = self._database.rows(
             # Materialized: as a plain condition PostgreSQL may ask for it once for each row, beyond the limit.
             f"WITH batch AS MATERIALIZED (SELECT id FROM {_TABLE} WHERE {where}) "
-            f"UPDATE {_TABLE} SET due_at = {words.in_seconds} WHERE id IN (SELECT id FROM batch) "
-            f"RETURNING {self._told}",
+            f"UPDATE {_TABLE} SET due_at = {words.in_seconds} "
+            f"WHERE id {words.among.format('SELECT id FROM batch')} RETURNING {self._told}",
             (limit, CLAIM),
         )
         return self._claimed(rows, asked_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, cast
@@ -18,7 +19,8 @@ from django_tasks_q.brokers.database import DatabaseBroker, from_url
 from django_tasks_q.brokers.database.postgresql import PostgreSQL
 from django_tasks_q.capabilities import Capabilities
 from django_tasks_q.deliveries import Settlement
-from django_tasks_q.models import Attempt, MessageRecord
+from django_tasks_q.mirror.statements import STATE_COLUMNS, postgresql_update
+from django_tasks_q.models import Attempt, MessageRecord, QueuedMessage
 from django_tasks_q.outcomes import DONE, Dead, ErrorInfo, Retry
 from django_tasks_q.sql import Database
 from tests import settings
@@ -420,17 +422,27 @@ class TestPostgreSQL(Servers):
         assert desk.call(database.rows, "SELECT 1") == [(1,)]
 
     @pytest.mark.beyond_the_model
-    def test_settling_looks_claims_up_by_their_ids_also_where_the_server_takes_the_table_for_small(
-        self, bench: Bench
-    ) -> None:
-        bench.send(*(f"m{number}" for number in range(200)))
-        claimed = bench.worker().take(200)
-        columns: list[list[Any]] = [[one.handle for one in claimed], [one.number for one in claimed]]
+    def test_batches_look_their_rows_up_by_key_also_where_the_server_saw_the_table_empty(self, bench: Bench) -> None:
+        database, queries = Database(self.broker), PostgreSQL()
+        bench.send(*(f"early {number}" for number in range(1_000)))
+        for table in (QueuedMessage._meta.db_table, MessageRecord._meta.db_table):
+            database.count(f"DELETE FROM {table}")
+            database.count(f"ANALYZE {table}")
+        bench.send(*(f"m{number}" for number in range(2_000)))
+        claims: list[list[Any]] = [list(range(200)), [1] * 200]
         moved: list[list[Any]] = [[value] * 200 for value in (1, 0, 0, 0, "", False, None)]
+        changes: list[list[Any]] = [[None] * 200 for _ in STATE_COLUMNS]
+        batches: list[tuple[str, Sequence[Any]]] = [
+            (queries._claim, ("w", ["q"], [200], 200, "w")),
+            (queries._finish, [*claims, "w"]),
+            (queries._move, [*moved, *claims, "w"]),
+            (postgresql_update(MessageRecord._meta.db_table), changes),
+        ]
 
-        for statement, rows in ((PostgreSQL()._finish, columns), (PostgreSQL()._move, moved + columns)):
-            plan = str(Database(self.broker).rows("EXPLAIN " + statement, [*rows, "w"]))
-            assert "queuedmessage_pkey" in plan and "dtq_queue_owner" not in plan, plan
+        for statement, params in batches:
+            plan = "\n".join(row[0] for row in database.rows("EXPLAIN " + statement, params))
+            assert "Index Cond: (id = ANY" in plan or "Index Cond: ((message_id)::text = ANY" in plan, plan
+            assert "dtq_queue_owner" not in plan, plan
 
 
 class TestMariaDB(Servers):

@@ -145,7 +145,7 @@ class Queries(ABC):
             # Materialized here and below: as a plain condition PostgreSQL may ask for the batch once for each row, get
             # another one each time, since the last was locked, and go beyond the limit.
             f"WITH batch AS MATERIALIZED (SELECT id FROM {QUEUE} WHERE {where}{self.words.skip_locked}) "
-            f"{change} WHERE {others} AND id IN (SELECT id FROM batch) RETURNING {told}"
+            f"{change} WHERE {others} AND id {self.words.among.format('SELECT id FROM batch')} RETURNING {told}"
         )
 
     @property
