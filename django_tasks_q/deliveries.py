@@ -199,7 +199,12 @@ class MessageProxy:
     )
 
     def __init__(self, message: Message[Any], delivery: Delivery | None = None) -> None:
-        self._message = message
+        # Not by the property, whose call would cost each message more than its assignments do.
+        self._whole = message
+        self.actor_name = message.actor_name
+        self.args = message.args
+        self.kwargs = message.kwargs
+        self.options = message.options
         self._exception: BaseException | None = None
         self.delivery = delivery
         self.failed = False

@@ -163,8 +163,8 @@ class Executor:
                 hook(self._broker, proxy)
             if not proxy.failed:
                 attempt.actor.signature.check(proxy.args, proxy.kwargs)
-                if proxy.options.get("unique") == UNTIL_STARTED:
-                    self._broker.let_go(attempt.delivery, proxy.options.get(HELD, ""))
+                if HELD in proxy.options and proxy.options.get("unique") == UNTIL_STARTED:
+                    self._broker.let_go(attempt.delivery, proxy.options[HELD])
                 if not calls:
                     return None
                 result = self._call(attempt)
@@ -200,7 +200,7 @@ class Executor:
         if self._broker.hooks("after_result"):
             then, outcome = self._tell_the_group(proxy, outcome, then)
         proxy.has_ended = True
-        return Finished(self._settlement(proxy, outcome, exception, then, slot.started_at), proxy)
+        return Finished(self._settlement(attempt, outcome, exception, then), proxy)
 
     def _call(self, attempt: Attempt) -> Any:
         proxy, slot = attempt.proxy, attempt.slot
@@ -226,13 +226,9 @@ class Executor:
             self.out_of_memory = True
 
     def _settlement(
-        self,
-        proxy: MessageProxy,
-        outcome: Outcome,
-        exception: BaseException | None,
-        then: tuple[Outgoing, ...],
-        started_at: int,
+        self, attempt: Attempt, outcome: Outcome, exception: BaseException | None, then: tuple[Outgoing, ...]
     ) -> Settlement:
+        proxy, options = attempt.proxy, attempt.proxy.options
         delivery = proxy.delivery
         assert delivery is not None
         error = None if exception is None else ErrorInfo.of(exception)
@@ -242,11 +238,10 @@ class Executor:
         payload = _encoded(proxy._message) if kind is Retry else None
         if error is not None or kind is Dead:
             _log(proxy, outcome, exception)
-        actor = self._broker.actors.get(proxy.actor_name)
-        label = "" if actor is None else actor.app_label
         return Settlement(
-            delivery, outcome, error, then, payload, started_at, clock.wall_ms(), exception, label,
-            proxy.result, proxy.result_error, proxy.latest_progress, proxy.options.get(HELD, ""),
+            delivery, outcome, error, then, payload, attempt.slot.started_at, clock.wall_ms(), exception,
+            attempt.actor.app_label, proxy.result, proxy.result_error, proxy.latest_progress,
+            options[HELD] if HELD in options else "",  # noqa: SIM401 - no call for those without, which are most
         )  # fmt: skip
 
     def _warn_of_loss(self, proxy: MessageProxy) -> None:
