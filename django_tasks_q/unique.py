@@ -158,6 +158,8 @@ def _sorted(value: Any) -> Any:
         return {key: _sorted(value[key]) for key in sorted(value, key=repr)}
     if type(value) in (list, tuple):
         return [_sorted(item) for item in value]
+    if type(value) in (set, frozenset):  # its order is another one in each process
+        return [type(value).__name__, *sorted(map(_sorted, value), key=repr)]
     return value
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -92,6 +95,31 @@ def test_however_arguments_are_passed_the_same_call_is_the_same_key(stub: StubBr
     others = [work.send(1), work.send(2, {"x": 1, "y": [1, 2]}), work.send(1, None), work.send(1, None, 2)]
     others += [work.send(1, c=1), work.send(1, c=True), work.send(1, c=1.0), work.send(1, c="1")]
     assert len({message.message_id for message in others} - {first.message_id}) == len(others)
+
+
+def test_a_set_is_the_same_key_in_every_process_and_another_one_than_a_list(stub: StubBroker) -> None:
+    sent = "s.send({'plum', 'fig', 'pear'}, frozenset({(1, 'a'), (2, 'b'), (3, 'c')}))"
+    code = f"""
+from django_tasks_q import actor, set_broker, set_encoder
+from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.encoder import TypedJSONEncoder
+
+broker = StubBroker()
+set_broker(broker)
+set_encoder(TypedJSONEncoder())
+s = actor(lambda *a: None, actor_name="s", broker=broker, unique=True)
+print({sent}.options["unique_hash"], s.send(["fig", "pear", "plum"]).options["unique_hash"])
+"""
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout.decode()
+        for seed in "123"
+    }
+
+    (pair,) = keys
+    of_sets, of_list = pair.split()
+    assert of_sets != of_list
 
 
 def test_a_callable_says_which_calls_are_the_same(stub: StubBroker) -> None:
