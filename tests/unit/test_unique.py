@@ -332,8 +332,19 @@ def test_a_later_step_in_a_group_is_not_unique(stub: StubBroker) -> None:
     work = actor(lambda: None, actor_name="work", broker=stub, unique=True, on_conflict="raise")
     line = pipeline([plain.message(), work.message()], broker=stub)
 
-    with pytest.raises(ValueError, match="a later step of a pipeline in a group"):
+    with pytest.raises(ValueError, match="waits for at a later step of a pipeline"):
         group([line], broker=stub).run()
+
+
+def test_no_member_of_a_group_that_comes_later_in_a_pipeline_is_unique(stub: StubBroker) -> None:
+    first = actor(lambda: None, actor_name="first", broker=stub, pipe_ignore=True)
+    work = actor(lambda: None, actor_name="work", broker=stub, unique=True, on_conflict="raise", pipe_ignore=True)
+    later = pipeline([first.message(), group([first.message(), work.message()], broker=stub)], broker=stub)
+
+    for composition in (later, group([later], broker=stub)):
+        with pytest.raises(ValueError, match="waits for at a later step of a pipeline"):
+            composition.run()
+    assert stub.peek("default") == []
 
 
 def test_a_group_is_refused_as_a_whole_when_the_key_of_a_member_is_held(stub: StubBroker) -> None:
