@@ -79,6 +79,15 @@ def test_a_callable_that_makes_no_text_is_an_error_at_send(stub: StubBroker, val
     assert stub.peek("default") == []
 
 
+def test_a_callable_that_fails_is_an_error_at_send_that_names_the_actor(stub: StubBroker) -> None:
+    work = actor(lambda order: None, actor_name="work", broker=stub, unique=True, unique_key=lambda order: order["id"])
+
+    with pytest.raises(ValueError, match="work: unique_key makes no text of these arguments: KeyError: 'id'") as caught:
+        work.send({})
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert stub.peek("default") == []
+
+
 def test_a_message_made_by_hand_is_checked_when_it_is_sent(stub: StubBroker) -> None:
     with pytest.raises(ValueError, match="unique is True"):
         stub.enqueue(Message("default", "anybody", options={"unique": "sometimes"}))
