@@ -71,7 +71,7 @@ def with_key(message: Message[Any], actor: Actor[Any, Any] | None) -> Message[An
     """A message that is to be unique with everything that says so in its own options, whatever its actor is later.
 
     Raises:
-        ValueError: ``unique_key`` of the actor gave no text, or the options are wrong.
+        ValueError: ``unique_key`` of the actor gave no text or failed, or the options are wrong.
         EncodeError: an argument cannot be encoded.
     """
     options = {} if actor is None else {name: actor.options[name] for name in _OWN if name in actor.options}
@@ -134,7 +134,12 @@ def _text(message: Message[Any], actor: Actor[Any, Any] | None, key: Any) -> byt
     """What the key is made of; the arguments, where nobody says anything else."""
     if key is None:
         return b"arguments " + _canonical_arguments(message, actor)
-    text = key(*message.args, **message.kwargs) if callable(key) else key
+    try:
+        text = key(*message.args, **message.kwargs) if callable(key) else key
+    except Exception as error:
+        raise ValueError(
+            f"{message.actor_name}: unique_key makes no text of these arguments: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(text, str) or not text:
         raise ValueError(f"{message.actor_name}: unique_key is text or a callable that makes it, not {text!r:.80}.")
     return b"text " + text.encode("utf-8", "surrogatepass")
@@ -158,6 +163,8 @@ def _sorted(value: Any) -> Any:
         return {key: _sorted(value[key]) for key in sorted(value, key=repr)}
     if type(value) in (list, tuple):
         return [_sorted(item) for item in value]
+    if type(value) in (set, frozenset):  # its order is another one in each process
+        return [type(value).__name__, *sorted(map(_sorted, value), key=repr)]
     return value
 
 

@@ -31,8 +31,8 @@ def _check(broker: Broker, member: Message[Any], at_once: bool) -> None:
         return
     if not at_once:
         raise ValueError(
-            f"{member.actor_name} is unique, and a later step of a pipeline in a group: it might be left out, and its "
-            "group would wait for ever. unique=None sends it in any case."
+            f"{member.actor_name} is unique, and what a group waits for at a later step of a pipeline: it might be "
+            "left out, and the group would wait for ever. unique=None sends it in any case."
         )
     if with_key(member, actor).options["on_conflict"] != "raise":
         raise ValueError(

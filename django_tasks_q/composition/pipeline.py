@@ -21,6 +21,7 @@ from ..stamps import Stamps
 from .composition import Composition, End, are_there, await_end_of, end_of, messages_of, result_of
 from .deadline import Deadline
 from .group import group
+from .left_out import check_members
 from .waits import postponed
 
 _LOOK = 500
@@ -140,6 +141,8 @@ class pipeline(Composition):
         for step in self.messages:
             if isinstance(step, group):
                 step.check_callbacks(is_waited_for=step is not self.messages[-1])
+        # The step before sends them, and nobody is there who could be refused.
+        check_members(self.broker, (step for step in self.messages[1:] if isinstance(step, group)), at_once=False)
 
     def _check_results(self, step: group, following: Step) -> None:
         """What is handed on has to be kept until the last member is done."""

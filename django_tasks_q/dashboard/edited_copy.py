@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..broker import get_broker
-from ..errors import BrokerError, DecodeError, EncodeError
+from ..errors import BrokerError, DecodeError
 from ..message import Message
 from ..models import MessageRecord
 from ..operations import repair
@@ -111,7 +111,7 @@ class EditedCopy:
         if form.is_valid():
             try:
                 copy = self._send(request, form.cleaned_data)
-            except (TypeError, EncodeError) as error:
+            except (TypeError, ValueError) as error:  # what cannot be encoded, and what no key can be made of
                 form.refuse(error)
             except BrokerError as error:
                 tell_of_trouble(request, error)

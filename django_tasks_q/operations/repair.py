@@ -54,6 +54,7 @@ def requeue_edited(message_id: str, args: list[Any], kwargs: dict[str, Any]) -> 
         ActorNotFound: its actor is not declared here.
         TypeError: the arguments do not fit the actor's signature; the error says what was expected and what came.
         EncodeError: an argument cannot be encoded; the error names its path.
+        ValueError: the actor's ``unique_key`` makes no text of these arguments.
         DecodeError: it is one that nobody can read.
         BrokerConnectionError: the broker cannot be reached.
     """

@@ -88,6 +88,14 @@ class ScheduleRows:
             )
         )
 
+    def name_run(self, name: str, slot: int, message_id: str) -> None:
+        """Note that another message is there in the place of the one that a slot was to send."""
+        mark = dialect(self._database).mark
+        self._database.count(
+            f"UPDATE {_RUNS} SET message_id = {mark} WHERE entry_id = {mark} AND slot = {mark}",
+            (message_id, name, self._at(slot)),
+        )
+
     def ran(self, name: str, at: int) -> None:
         """Note that an entry ran out of turn."""
         mark = dialect(self._database).mark

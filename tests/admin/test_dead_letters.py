@@ -174,6 +174,20 @@ def test_a_copy_that_does_not_fit_the_actor_says_what_was_expected_and_what_came
     assert "got (int, int, int)" in text
 
 
+@pytest.mark.parametrize("edited", ["[{}]", '[{"id": ""}]'])
+def test_a_copy_of_which_no_key_can_be_made_is_refused_at_its_field(
+    edited: str, admin: Client, broker: DatabaseBroker
+) -> None:
+    def pay(order: dict[str, str]) -> None: ...
+
+    unique = actor(pay, broker=broker, queue_name="shop", unique=True, unique_key=lambda order: order["id"])
+    [message_id] = bury(broker, [unique.message({"id": "7"})])
+
+    [text] = errors_of(admin, message_id, edited, "{}")["args"]
+
+    assert "pay: unique_key" in text
+
+
 def test_annotations_that_only_type_checkers_can_read_break_no_form(admin: Client, broker: DatabaseBroker) -> None:
     def pay(order: QueuedMessage[int]) -> None: ...  # type: ignore[type-arg]
 

@@ -208,6 +208,38 @@ class OneOfAKey:
         assert bench.peek() == ["m2"]
         assert bench.stories()["m1"].state == "discarded"
 
+    @pytest.mark.beyond_the_model  # which of them it is differs
+    def test_of_many_messages_that_replace_what_waits_one_stands_in_its_place_and_is_told(self, bench: Bench) -> None:
+        bench.send("m1", delay=AN_HOUR, **KEY)
+
+        there = replace(bench, "m2", "m3")
+
+        assert {message.message_id for message in there} <= {"m2", "m3"}
+        assert bench.holds() == (1, 0, 0, 0)
+        assert sent(bench, "m4") == there[-1].message_id
+
+    def test_of_many_messages_that_would_replace_what_runs_none_is_sent(self, bench: Bench) -> None:
+        bench.send("m1", **KEY)
+        desk = bench.worker()
+        delivery = desk.take_one()
+
+        there = replace(bench, "m2", "m3")
+
+        assert [message.message_id for message in there] == ["m1", "m1"]
+        assert bench.holds() == (0, 1, 0, 0)
+        assert not desk.settle(delivery, DONE).refused
+
+    def test_what_is_caused_and_would_replace_what_runs_keeps_nothing_else_from_being_sent(self, bench: Bench) -> None:
+        bench.send("m1", **KEY)
+        bench.send("m2")
+        desk = bench.worker()
+        cause = next(delivery for delivery in desk.take(2) if delivery.message_id == "m2")
+
+        caused = [bench.outgoing(name, on_conflict="replace", **KEY) for name in ("m3", "m4")]
+        assert not desk.settle(cause, DONE, then=(*caused, bench.outgoing("m5"))).refused
+
+        bench.until(lambda: bench.has_ready("m5"))
+
     @pytest.mark.parametrize("on_conflict", ["replace", "refresh"])
     def test_what_runs_is_neither_replaced_nor_refreshed(self, bench: Bench, on_conflict: str) -> None:
         bench.send("m1", **KEY)
@@ -321,6 +353,11 @@ class OneOfAKey:
 
         assert len(there) == 1
         assert bench.holds() == (1, 0, 0, 0)
+
+
+def replace(bench: Bench, *names: str) -> list[Message[Any]]:
+    """Send these together, each to stand in the place of who holds the key; what is there."""
+    return bench.broker.enqueue_many([bench.message(name, on_conflict="replace", **KEY) for name in names])
 
 
 def key_of(bench: Bench) -> str:

@@ -370,6 +370,24 @@ def test_a_slot_whose_message_is_there_already_is_not_sent_again(place: Place) -
 
 
 @VENDORS
+@pytest.mark.parametrize("on_conflict", ["drop", "raise"])
+def test_the_row_of_a_slot_names_the_message_that_is_there_in_its_place(
+    place: Place, on_conflict: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tick = place.actor(schedule=EVERY_MINUTE, unique=True, on_conflict=on_conflict)
+    holder = tick.send()
+    scheduler = begin(place)
+
+    run_at(place, scheduler, NOON + MINUTE)
+    if on_conflict == "drop":
+        assert run_now(place.broker, place.database, declared(place.broker)["tick"]).message_id == holder.message_id
+
+    assert place.sent() == [holder.message_id]
+    assert set(place.sent_for()) == {holder.message_id}
+    assert (f"{holder.message_id} holds the key" in caplog.text) == (on_conflict == "raise")
+
+
+@VENDORS
 def test_a_slot_that_has_a_row_is_passed_over(place: Place) -> None:
     place.actor(schedule=EVERY_MINUTE)
     scheduler = begin(place)

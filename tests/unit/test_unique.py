@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -76,6 +79,15 @@ def test_a_callable_that_makes_no_text_is_an_error_at_send(stub: StubBroker, val
     assert stub.peek("default") == []
 
 
+def test_a_callable_that_fails_is_an_error_at_send_that_names_the_actor(stub: StubBroker) -> None:
+    work = actor(lambda order: None, actor_name="work", broker=stub, unique=True, unique_key=lambda order: order["id"])
+
+    with pytest.raises(ValueError, match="work: unique_key makes no text of these arguments: KeyError: 'id'") as caught:
+        work.send({})
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert stub.peek("default") == []
+
+
 def test_a_message_made_by_hand_is_checked_when_it_is_sent(stub: StubBroker) -> None:
     with pytest.raises(ValueError, match="unique is True"):
         stub.enqueue(Message("default", "anybody", options={"unique": "sometimes"}))
@@ -92,6 +104,31 @@ def test_however_arguments_are_passed_the_same_call_is_the_same_key(stub: StubBr
     others = [work.send(1), work.send(2, {"x": 1, "y": [1, 2]}), work.send(1, None), work.send(1, None, 2)]
     others += [work.send(1, c=1), work.send(1, c=True), work.send(1, c=1.0), work.send(1, c="1")]
     assert len({message.message_id for message in others} - {first.message_id}) == len(others)
+
+
+def test_a_set_is_the_same_key_in_every_process_and_another_one_than_a_list(stub: StubBroker) -> None:
+    sent = "s.send({'plum', 'fig', 'pear'}, frozenset({(1, 'a'), (2, 'b'), (3, 'c')}))"
+    code = f"""
+from django_tasks_q import actor, set_broker, set_encoder
+from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.encoder import TypedJSONEncoder
+
+broker = StubBroker()
+set_broker(broker)
+set_encoder(TypedJSONEncoder())
+s = actor(lambda *a: None, actor_name="s", broker=broker, unique=True)
+print({sent}.options["unique_hash"], s.send(["fig", "pear", "plum"]).options["unique_hash"])
+"""
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout.decode()
+        for seed in "123"
+    }
+
+    (pair,) = keys
+    of_sets, of_list = pair.split()
+    assert of_sets != of_list
 
 
 def test_a_callable_says_which_calls_are_the_same(stub: StubBroker) -> None:
@@ -304,8 +341,19 @@ def test_a_later_step_in_a_group_is_not_unique(stub: StubBroker) -> None:
     work = actor(lambda: None, actor_name="work", broker=stub, unique=True, on_conflict="raise")
     line = pipeline([plain.message(), work.message()], broker=stub)
 
-    with pytest.raises(ValueError, match="a later step of a pipeline in a group"):
+    with pytest.raises(ValueError, match="waits for at a later step of a pipeline"):
         group([line], broker=stub).run()
+
+
+def test_no_member_of_a_group_that_comes_later_in_a_pipeline_is_unique(stub: StubBroker) -> None:
+    first = actor(lambda: None, actor_name="first", broker=stub, pipe_ignore=True)
+    work = actor(lambda: None, actor_name="work", broker=stub, unique=True, on_conflict="raise", pipe_ignore=True)
+    later = pipeline([first.message(), group([first.message(), work.message()], broker=stub)], broker=stub)
+
+    for composition in (later, group([later], broker=stub)):
+        with pytest.raises(ValueError, match="waits for at a later step of a pipeline"):
+            composition.run()
+    assert stub.peek("default") == []
 
 
 def test_a_group_is_refused_as_a_whole_when_the_key_of_a_member_is_held(stub: StubBroker) -> None:

@@ -57,7 +57,13 @@ class Keys:
         wanting = [item for item in outgoing if item.unique is not None]
         holders = require_holders()
         left_out = dict(holders.take(wanting))
-        free = [item for item in wanting if self._makes_way(holders, item, left_out.get(item.message.message_id))]
+        free, replaced = [], set()
+        for item in wanting:
+            holder = left_out.get(item.message.message_id)
+            # What an earlier one of the batch has replaced holds nothing any more, and nobody may be told that it does.
+            if holder in replaced or self._makes_way(holders, item, holder):
+                free.append(item)
+                replaced.add(holder)
         if free:
             for item in free:
                 del left_out[item.message.message_id]

@@ -36,7 +36,7 @@ local function sift_keys(q, fresh, now, publish)
     held[i] = item.key and (taken[item.key] or holder_of(q, item.key, now))
     if held[i] and item.policy == 'raise' and item.mode ~= 'caused' then
       return nil, item.number, held[i]
-    elseif item.key and (not held[i] or item.policy == 'replace') then
+    elseif item.key and (not held[i] or item.policy == 'replace' and (taken[item.key] or is_waiting(q, held[i]))) then
       taken[item.key] = item.id
     end
   end
