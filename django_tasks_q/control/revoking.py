@@ -65,6 +65,7 @@ def revoke(
     reason: str = "",
     expires: int | timedelta | None = WEEK,
     future: bool = False,
+    everything: bool = False,
     dry_run: bool = False,
     by: str = "",
 ) -> Revocation:
@@ -85,6 +86,7 @@ def revoke(
             conditions of several kinds are given.
         reason: for people.
         expires: milliseconds, or a timedelta; None for never.
+        everything: all that was sent before, instead of any of these.
         dry_run: only count.
         by: who wants it, for people.
 
@@ -95,7 +97,7 @@ def revoke(
         BrokerConnectionError: the database cannot be reached; nothing was done.
         RuntimeError: there is no database.
     """
-    conditions = Conditions.of(ids, stamps, actor, queue, match, future)
+    conditions = Conditions.of(ids, stamps, actor, queue, match, future, everything)
     wait = _checked_time(expires)
     _check_text("reason", reason, _LONGEST_REASON)
     _check_text("by", by, _LONGEST_BY)

@@ -22,6 +22,7 @@ from django_tasks_q import (
     ResultFailure,
     Worker,
     actor,
+    clock,
     group,
     lift,
     pause_actor,
@@ -494,6 +495,20 @@ def test_a_suspect_of_a_paused_queue_keeps_no_quarantine_busy(scene: Scene) -> N
             quarantine.stop(5_000)
 
 
+def test_everything_that_was_sent_is_called_off_and_what_is_sent_later_runs(scene: Scene) -> None:
+    scene.work.send("before")
+    scene.other.send_with_options(args=("delayed",), delay=100)
+    revoke(everything=True)
+    said = clock.wall_ms()
+    until(lambda: clock.wall_ms() > said + 1)
+    scene.work.send("after")
+    with scene.working():
+        until(lambda: scene.ran == ["after"], 20, lambda: str(scene.ran))
+        scene.has_states(revoked=2, succeeded=1)
+
+    assert scene.ran == ["after"]
+
+
 @pytest.mark.parametrize(
     ("given", "culprit"),
     [
@@ -507,6 +522,9 @@ def test_a_suspect_of_a_paused_queue_keeps_no_quarantine_busy(scene: Scene) -> N
         ({"ids": ["a"], "by": "x" * 201}, "by"),
         ({"ids": ["a"], "reason": "a\0b"}, "reason"),
         ({"ids": ["a"], "terminate": "yes"}, "terminate"),
+        ({"everything": "no"}, "everything"),
+        ({"everything": True, "queue": "default"}, "stands alone"),
+        ({"everything": True, "future": True}, "stands alone"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_and_leaves_nothing(
