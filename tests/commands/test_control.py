@@ -79,6 +79,7 @@ def test_a_rehearsal_of_revoke_writes_nothing_down(broker: DatabaseBroker, taskq
         "counts": {"enqueued": 1},
         "total": 1,
         "unreached": [],
+        "confirmed": True,
         "dry_run": True,
     }
     assert not Revocation.objects.using(broker.using).exists()

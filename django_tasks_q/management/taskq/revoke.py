@@ -87,10 +87,12 @@ def _counts(revocation: Revocation) -> str:
 def _tell(revocation: Revocation, is_dry: bool, out: Output) -> None:
     if out.as_json:
         told = {"id": revocation.id, "counts": revocation.counts, "total": revocation.total}
-        out.json(told | {"unreached": revocation.unreached, "dry_run": is_dry})
+        out.json(told | {"unreached": revocation.unreached, "confirmed": revocation.is_confirmed, "dry_run": is_dry})
         return
     counts = _counts(revocation)
     out.line(f"{counts} would be called off" if is_dry else f"revocation {revocation.id}: {counts}")
+    if not revocation.is_confirmed:
+        out.note("It holds, but the database has gone since: who obeys it is not known.")
     if revocation.unreached:
         out.note(f"Not obeyed yet by {', '.join(revocation.unreached)}: cut off, or standing still.")
 
