@@ -74,6 +74,8 @@ class Broker(Hooks):
     capabilities: Capabilities = Capabilities()
     lease: int = 30_000
     """Milliseconds that a worker counts as alive after its lease was last renewed."""
+    has_leases: bool = True
+    """Whether a worker's lease begins with :meth:`consume` and runs out; False where its connection is its lease."""
     delivery_limit: int = 3
     """How often a message may be lost with its worker, where neither it nor its actor says; at least 2."""
     send_timeout: int = 10_000

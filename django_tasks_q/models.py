@@ -650,6 +650,7 @@ class Revocation(models.Model):
         ACTOR = "actor", _("actor")
         QUEUE = "queue", _("queue")
         SEVERAL = "several", _("several conditions")
+        EVERYTHING = "everything", _("everything")
 
     target = models.CharField(_("target"), max_length=16, choices=Target.choices)
     name = NameField(_("name"), max_length=MAX_STAMP_NAME, default="", blank=True)

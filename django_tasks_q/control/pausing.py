@@ -8,7 +8,7 @@ from ..errors import ActorNotFound, BrokerError, QueueNotFound, did_you_mean
 from ..logging import get_logger
 from ..rules import ControlStore, paused_key
 from .place import store_of
-from .revoking import PATIENCE, await_obedience
+from .revoking import PATIENCE, await_obedience, wait_for_workers
 
 logger = get_logger(__name__)
 
@@ -58,7 +58,7 @@ def resume_actor(actor_name: str) -> bool:
 
 def _waited_for(store: ControlStore, has_changed: bool) -> bool:
     if has_changed and not store.waits_for_commit:
-        await_obedience(store, store.version(), clock.monotonic() + PATIENCE)
+        wait_for_workers(store)
     return has_changed
 
 

@@ -1,11 +1,11 @@
-"""Taking called-off messages out of their queues, and telling whoever waits for their results."""
+"""Taking called-off messages out of their queues, and telling whoever waits for them: for their results, and groups."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..broker import Broker
-from ..deliveries import Result
+from ..deliveries import Held, Result
 from ..errors import DecodeError
 from ..message import Message
 from ..outcomes import REVOKED
@@ -13,6 +13,7 @@ from ..results import Results
 from ..results.middleware import failure_of
 from ..results.post import store_now
 from ..rules import Rule
+from .unseen_members import UnseenMembers
 
 
 class Removal:
@@ -24,18 +25,23 @@ class Removal:
         self._has_results = any(isinstance(item, Results) for item in broker.middleware)
 
     def __call__(self, message_ids: Sequence[str]) -> int:
-        failures = self._failures(message_ids)  # before: what is gone cannot be asked whether its result is wanted
+        members = UnseenMembers(self._broker)
+        asks = self._has_results or members.are_counted
+        held = self._broker.look_up(message_ids) if asks else {}  # before: what is gone cannot be asked
+        failures = self._failures(held) if self._has_results else {}
+        members.note(held.values())
         gone = self._broker.revoke(message_ids)
         wanted = [failures[message_id] for message_id in gone if message_id in failures]
         if wanted:
             store_now(self._broker, wanted)
+        members.were_removed(gone)
         return len(gone)
 
-    def _failures(self, message_ids: Sequence[str]) -> dict[str, Result]:
+    def _failures(self, held: Mapping[str, Held]) -> dict[str, Result]:
         found: dict[str, Result] = {}
-        for message_id, held in (self._broker.look_up(message_ids) if self._has_results else {}).items():
+        for message_id, one in held.items():
             try:
-                message: Message[object] = Message.decode(held.delivery.payload)
+                message: Message[object] = Message.decode(one.delivery.payload)
             except DecodeError:
                 continue
             failure = failure_of(self._broker, message_id, REVOKED, self._rule.told(), message)

@@ -40,13 +40,15 @@ class Revocation(msgspec.Struct):
 
     ``id`` is that of its row, None when nothing was done; ``counts`` says how many messages it was about, by the state
     in which they were; ``unreached`` are the live workers that did not obey it within two seconds: they are cut off or
-    stand still, and read it when they go on.
+    stand still, and read it when they go on. ``is_confirmed`` is False when the database went away after it was
+    written down: it holds, but who obeys it by now is not known.
     """
 
     id: int | None
     counts: dict[str, int]
     unreached: list[str] = []
     lifted_at: datetime | None = None
+    is_confirmed: bool = True
 
     @property
     def total(self) -> int:
@@ -65,6 +67,7 @@ def revoke(
     reason: str = "",
     expires: int | timedelta | None = WEEK,
     future: bool = False,
+    everything: bool = False,
     dry_run: bool = False,
     by: str = "",
 ) -> Revocation:
@@ -85,6 +88,7 @@ def revoke(
             conditions of several kinds are given.
         reason: for people.
         expires: milliseconds, or a timedelta; None for never.
+        everything: all that was sent before, instead of any of these.
         dry_run: only count.
         by: who wants it, for people.
 
@@ -95,7 +99,7 @@ def revoke(
         BrokerConnectionError: the database cannot be reached; nothing was done.
         RuntimeError: there is no database.
     """
-    conditions = Conditions.of(ids, stamps, actor, queue, match, future)
+    conditions = Conditions.of(ids, stamps, actor, queue, match, future, everything)
     wait = _checked_time(expires)
     _check_text("reason", reason, _LONGEST_REASON)
     _check_text("by", by, _LONGEST_BY)
@@ -110,7 +114,9 @@ def revoke(
     if store.waits_for_commit:
         store.when_committed(lambda: _carry_out(store, rule))
     else:
-        revocation.unreached = _carry_out(store, rule)
+        unreached = _carry_out(store, rule)
+        revocation.is_confirmed = unreached is not None
+        revocation.unreached = unreached or []
     return revocation
 
 
@@ -137,7 +143,7 @@ def lift(revocation: Revocation | int) -> bool:
     if isinstance(revocation, Revocation):
         revocation.lifted_at = clock.as_datetime(clock.wall_ms())
     if not store.waits_for_commit:
-        await_obedience(store, store.version(), clock.monotonic() + PATIENCE)
+        wait_for_workers(store)
     return True
 
 
@@ -161,15 +167,34 @@ def _check_text(name: str, text: Any, most: int) -> None:
         raise ValueError(f"{name} is text of at most {most} characters that a database can keep: {text!r:.80}")
 
 
-def _carry_out(store: ControlStore, rule: Rule) -> list[str]:
-    """Remove what waits, and wait for the workers; who did not obey in time. What is left a keeper does."""
+def _carry_out(store: ControlStore, rule: Rule) -> list[str] | None:
+    """Remove what waits, and wait for the workers; who did not obey in time. What is left a keeper does.
+
+    It is written down by now, and holds whatever fails here: None when the database went and nobody knows who obeys.
+    """
     until = clock.monotonic() + PATIENCE
-    version = store.version()
+    try:
+        version = store.version()
+        _sweep(store, rule, until)
+        return await_obedience(store, version, until)
+    except BrokerError as error:
+        logger.warning("Revocation %d is written down and holds, but who obeys it is not known: %s", rule.id, error)
+        return None
+
+
+def _sweep(store: ControlStore, rule: Rule, until: float) -> None:
     try:
         store.sweep(rule, until, Removal(get_broker(), rule))
-    except BrokerError as error:  # it holds; a keeper removes what waits once the broker is there again
+    except BrokerError as error:  # a keeper removes what waits once the broker is there again
         logger.warning("What revocation %d is about cannot be removed yet: %s", rule.id, error)
-    return await_obedience(store, version, until)
+
+
+def wait_for_workers(store: ControlStore) -> None:
+    """Wait for a moment until the workers obey what was written down just now, which holds whether they do or not."""
+    try:
+        await_obedience(store, store.version(), clock.monotonic() + PATIENCE)
+    except BrokerError as error:
+        logger.warning("It is written down and holds, but who obeys it is not known: %s", error)
 
 
 def await_obedience(store: ControlStore, version: int, until: float) -> list[str]:

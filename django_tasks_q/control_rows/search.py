@@ -79,6 +79,8 @@ class Search:
         if conditions.match == "any" and stamps:
             stamps = [_Where(" OR ".join(f"({s.sql})" for s in stamps), tuple(v for s in stamps for v in s.params))]
         parts += [_Where(f"r.message_id IN (SELECT message_id FROM {_STAMPS} WHERE {s.sql})", s.params) for s in stamps]
+        if conditions.everything:
+            parts.append(self._earlier() or _Where("1 = 1", ()))
         for column, value in (("actor_name", conditions.actor), ("queue_name", conditions.queue)):
             if value:
                 parts.append(self._of(column, value))
@@ -86,10 +88,16 @@ class Search:
 
     def _of(self, column: str, value: str) -> _Where:
         mark = self._words.mark
-        if self._conditions.future or self._created_at is None:
+        earlier = None if self._conditions.future else self._earlier()
+        if earlier is None:
             return _Where(f"r.{column} = {mark}", (value,))
-        before = moment(self._database, self._created_at)
-        return _Where(f"(r.{column} = {mark} AND r.created_at <= {mark})", (value, before))
+        return _Where(f"(r.{column} = {mark} AND {earlier.sql})", (value, *earlier.params))
+
+    def _earlier(self) -> _Where | None:
+        """Sent before the conditions were said; None where all has been."""
+        if self._created_at is None:
+            return None
+        return _Where(f"r.created_at <= {self._words.mark}", (moment(self._database, self._created_at),))
 
 
 def unrecorded(database: Database, message_ids: Iterable[str]) -> list[str]:

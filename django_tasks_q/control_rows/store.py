@@ -225,6 +225,8 @@ def _ms(moment: Any) -> int | None:
 
 def _shown(conditions: Conditions) -> dict[str, str]:
     """Target, name and value, as people look for them."""
+    if conditions.everything:
+        return {"target": Revocation.Target.EVERYTHING}
     if len(conditions.kinds) > 1 or len(conditions.stamps) > 1:
         return {"target": Revocation.Target.SEVERAL}
     if conditions.ids:

@@ -59,6 +59,7 @@ class Migration(migrations.Migration):
                             ("actor", "actor"),
                             ("queue", "queue"),
                             ("several", "several conditions"),
+                            ("everything", "everything"),
                         ],
                         max_length=16,
                         verbose_name="target",

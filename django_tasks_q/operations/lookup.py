@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
-
 from .. import records_database
 from ..broker import get_broker
 from ..errors import DecodeError
@@ -13,7 +11,7 @@ from ..message import Message
 from ..mirror.text import original_value
 from ..models import MessageRecord
 from ..progress import Progress
-from .progress import PROGRESS_FIELDS, progress_of
+from .progress import progress_of, progress_rows
 
 
 def fetch(message_id: str) -> Message[Any] | None:
@@ -36,19 +34,14 @@ def record(message_id: str) -> MessageRecord | None:
 
 def progress(message_id: str) -> Progress | None:
     """See :meth:`Message.get_progress`."""
-    found = _progress_rows(message_id).first()
+    found = progress_rows(message_id).first()
     return None if found is None else progress_of(found)
 
 
 async def aprogress(message_id: str) -> Progress | None:
     """See :meth:`Message.aget_progress`."""
-    found = await _progress_rows(message_id).afirst()
+    found = await progress_rows(message_id).afirst()
     return None if found is None else progress_of(found)
-
-
-def _progress_rows(message_id: str) -> QuerySet[MessageRecord]:
-    alias = records_database.alias(get_broker())
-    return MessageRecord.objects.using(alias).filter(pk=message_id).only(*PROGRESS_FIELDS)
 
 
 def _as_recorded(record: MessageRecord) -> Message[Any]:

@@ -39,6 +39,21 @@ def as_json(record: MessageRecord) -> dict[str, Any]:
     return {"message_id": record.pk, "state": record.state, "is_over": record.state in FINAL, "progress": told}
 
 
+def progress_json(message_id: str) -> dict[str, Any] | None:
+    """:func:`as_json` by the id of a message, for a view that has checked itself who asks; None without a record.
+
+    Raises BrokerConnectionError when the database of the records cannot be reached.
+    """
+    found = progress_rows(message_id).first()
+    return None if found is None else as_json(found)
+
+
+def progress_rows(message_id: str) -> QuerySet[MessageRecord]:
+    """The record of a message, if there is one, with what tells of its progress."""
+    alias = records_database.alias(get_broker())
+    return MessageRecord.objects.using(alias).filter(pk=message_id).only(*PROGRESS_FIELDS)
+
+
 class Tally(NamedTuple):
     """How many messages are in each state; states that none is in are left out."""
 

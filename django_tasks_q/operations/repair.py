@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..broker import get_broker, refuse_one_id
+from ..control.unseen_members import UnseenMembers
 from ..deliveries import Held
 from ..errors import NotADeadLetter
 from ..message import Message
 from . import forgotten
-from .unseen_members import UnseenMembers
 
 
 class Tally(NamedTuple):
@@ -36,9 +36,10 @@ def discard(ids: Iterable[str]) -> Tally:
     What runs or has ended is skipped. Raises BrokerConnectionError.
     """
     wanted, broker = _distinct(ids), get_broker()
-    unseen = UnseenMembers(broker, wanted)
+    unseen = UnseenMembers(broker)
+    unseen.look_up(wanted)
     discarded = broker.discard(wanted)
-    unseen.were_discarded(discarded)
+    unseen.were_removed(discarded)
     done = _tally(wanted, discarded)
     return _tally(wanted, [*done.done, *forgotten.discard(done.skipped)])
 

@@ -19,7 +19,8 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
     """Conditions, of which a message has to fulfil one (``any``) or each (``all``).
 
     A condition is the list of ids, each name of a stamp (one of the message's values has to be among those given), the
-    actor, or the queue. ``future``: by actor or queue, also what is sent later.
+    actor, or the queue. ``future``: by actor or queue, also what is sent later. ``everything`` stands alone: all that
+    was sent before.
     """
 
     ids: frozenset[str] = frozenset()
@@ -28,6 +29,7 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: str = ""
     match: Match = "any"
     future: bool = False
+    everything: bool = False
 
     @classmethod
     def of(
@@ -38,19 +40,27 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
         queue: str = "",
         match: Match | None = None,
         future: bool = False,
+        everything: bool = False,
     ) -> Conditions:
         """Conditions as people give them.
 
         ValueError for none, for what cannot be an id, a stamp or a name, for a ``match`` that is neither, and for
-        conditions of several kinds that nobody says how to match: one whole queue is easily revoked by mistake.
+        conditions of several kinds that nobody says how to match, or with ``everything``: one whole queue is easily
+        revoked by mistake.
         TypeError for one id where a list is wanted.
         """
         refuse_one_id(ids)
         _check_name("actor", actor)
         _check_name("queue", queue)
-        found = cls(frozenset(map(_checked_id, ids)), stamps.read(named or {}), actor, queue, match or "any", future)
-        if not found.kinds:
-            raise ValueError("Say what is revoked: ids=, stamps=, actor= or queue=.")
+        if type(everything) is not bool:
+            raise ValueError(f"everything is True or False: {everything!r:.80}")
+        found = cls(
+            frozenset(map(_checked_id, ids)), stamps.read(named or {}), actor, queue, match or "any", future, everything
+        )
+        if not (found.kinds or everything):
+            raise ValueError("Say what is revoked: ids=, stamps=, actor=, queue= or everything=True.")
+        if everything and (found.kinds or future):
+            raise ValueError("everything= stands alone: it means all that was sent before, and nothing that comes.")
         if match not in (None, "any", "all"):
             raise ValueError(f'match is "any" or "all": {match!r}')
         if match is None and len(found.kinds) > 1:
@@ -67,13 +77,10 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
         """Of what it speaks."""
         return [kind for kind in ("ids", "stamps", "actor", "queue") if getattr(self, kind)]
 
-    @property
-    def ends_with_now(self) -> bool:
-        """Whether it means what was sent before, and nothing else."""
-        return bool(self.actor or self.queue) and not self.future
-
     def fit(self, message: Message[Any], is_older: bool) -> bool:
         """Whether they are about a message. ``is_older``: it was sent before they were said."""
+        if self.everything:
+            return is_older
         told: list[bool] = []
         if self.ids:
             told.append(message.message_id in self.ids)

@@ -56,6 +56,7 @@ class Rules:
         self.rules = tuple(rules)
         self.paused_queues = frozenset(paused_queues)
         self.paused_actors = frozenset(paused_actors)
+        self._of_everything = [rule for rule in self.rules if rule.conditions.everything]
         self._by_id: dict[str, list[Rule]] = {}
         self._by_stamp: dict[str, dict[str, list[Rule]]] = defaultdict(dict)
         self._by_actor: dict[str, list[Rule]] = {}
@@ -102,6 +103,7 @@ class Rules:
                     yield from found.get(value, ())  # type: ignore[union-attr]
         yield from self._by_actor.get(message.actor_name, ())
         yield from self._by_queue.get(message.queue_name, ())
+        yield from self._of_everything
 
 
 def paused_key(actor_name: str) -> str:

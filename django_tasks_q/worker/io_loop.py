@@ -21,6 +21,7 @@ from ..results.result import not_stored
 from .attempt import Returned
 from .board import Region
 from .executor import Finished, not_started
+from .lease import begin
 from .pace import BATCH, BREATH, LINGER, PATIENCE, Pace
 from .settling_batch import SettlingBatch
 
@@ -47,6 +48,7 @@ class ConsumerThread(Thread):
         region: the worker's part of the board, which says until when it has its lease.
         poll: the longest wait for work, in seconds.
         most: fetch no more messages than this in all; None: without end.
+        is_kept: whether somebody renews the worker's lease and writes that on the board.
         on_fenced: called once when the broker says that this worker was declared dead.
         loop: where async actors run, which take no thread.
     """
@@ -60,6 +62,7 @@ class ConsumerThread(Thread):
         *,
         poll: float,
         most: int | None = None,
+        is_kept: bool,
         on_fenced: Callable[[], None],
         loop: AsyncRunner | None = None,
     ) -> None:
@@ -70,6 +73,7 @@ class ConsumerThread(Thread):
         self._region = region
         self._poll = poll
         self._most = most
+        self._is_kept = is_kept
         self._on_fenced = on_fenced
         self._loop = loop
         self._pace = Pace(worker.threads)
@@ -186,7 +190,7 @@ class ConsumerThread(Thread):
             self.drained.set()
         consumer = self._consumer
         if consumer is None:
-            consumer = self._consumer = self._broker.consume(self._worker)
+            consumer = self._consumer = self._open()
             self.connected.set()
         if self._has_waited_too_long() or self._has_new_rules:
             self._has_new_rules = False
@@ -202,6 +206,10 @@ class ConsumerThread(Thread):
             consumer.wait(BREATH)
         elif not self._is_worth_a_fetch(self._room()):
             consumer.wait(self._patience())
+
+    def _open(self) -> Consumer:
+        """Nobody's lease may run out on the board where nobody would ever renew it there."""
+        return begin(self._broker, self._worker, self._region) if self._is_kept else self._broker.consume(self._worker)
 
     def _room(self) -> int:
         if self._paused or self._draining or not self.knows_rules or self._is_lease_over():

@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import clock
-from ..broker import Broker
+from ..broker import Broker, Consumer
+from ..deliveries import WorkerInfo
 from .board import Region
+
+
+def begin(broker: Broker, worker: WorkerInfo, region: Region) -> Consumer:
+    """Open the consumer of a worker, and write on the board until when it has the lease that begins with that.
+
+    A worker that is cut off before its first renewal knows by this when others may have been given what it holds.
+    Errors as :meth:`Broker.consume`.
+    """
+    asked = clock.monotonic()
+    consumer = broker.consume(worker)
+    if broker.has_leases:
+        region.set_lease(asked + broker.lease / 1000)
+    return consumer
 
 
 def renew(broker: Broker, regions: Sequence[Region]) -> None:

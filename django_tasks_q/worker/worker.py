@@ -105,6 +105,7 @@ class Worker:
             self._region,
             poll=worker_timeout / 1000,
             most=most,
+            is_kept=duties or region is not None,
             on_fenced=self._be_forfeit,
             loop=self._loop,
         )

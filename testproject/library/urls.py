@@ -15,5 +15,6 @@ urlpatterns = [
     path("books/<slug:slug>/progress.json", views.book_progress, name="book_progress"),
     path("chapters/<int:pk>/encoding/", views.set_encoding, name="set_encoding"),
     path("press/", views.press, name="press"),
+    path("press/<int:pk>/progress.json", views.printing_progress, name="printing_progress"),
     path("press/progress.json", views.press_progress, name="press_progress"),
 ]

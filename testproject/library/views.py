@@ -5,9 +5,10 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from django_tasks_q.operations.progress import progress_json
 from testproject.library import orders, page, progress
 from testproject.library.forms import DonationForm, EncodingForm
-from testproject.library.models import Chapter
+from testproject.library.models import Chapter, Printing
 from testproject.library.tasks import import_library
 
 
@@ -91,3 +92,12 @@ def press(request: HttpRequest) -> HttpResponse:
 @require_safe
 def press_progress(request: HttpRequest) -> JsonResponse:
     return JsonResponse(progress.of_press(page.printing_press()))
+
+
+@require_safe
+def printing_progress(request: HttpRequest, pk: int) -> JsonResponse:
+    """Any visitor may know how far an order is, and of no other message."""
+    told = progress_json(get_object_or_404(Printing, pk=pk).message_id)
+    if told is None:
+        raise Http404("Nothing is recorded of its message.")
+    return JsonResponse(told)

@@ -10,7 +10,7 @@ from io import StringIO
 import pytest
 from django.utils import timezone
 
-from django_tasks_q import Message, Worker, pause_actor, pause_queue, revoke
+from django_tasks_q import Message, Worker, clock, pause_actor, pause_queue, revoke
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.models import ActorState, QueueState, Revocation, WorkerProcess
 from django_tasks_q.operations.filters import records
@@ -79,6 +79,7 @@ def test_a_rehearsal_of_revoke_writes_nothing_down(broker: DatabaseBroker, taskq
         "counts": {"enqueued": 1},
         "total": 1,
         "unreached": [],
+        "confirmed": True,
         "dry_run": True,
     }
     assert not Revocation.objects.using(broker.using).exists()
@@ -105,10 +106,49 @@ def test_revoke_names_the_workers_that_do_not_obey(broker: DatabaseBroker, taskq
     assert ending.err == "Not obeyed yet by host:7:stands-still: cut off, or standing still.\n"
 
 
+def test_revoke_takes_all_that_was_sent_and_nothing_that_comes(broker: DatabaseBroker, taskq: Taskq) -> None:
+    bury(broker, [order(broker)])
+    broker.enqueue_many([order(broker, 2), order(broker, 3, delay=60_000)])
+    broker.enqueue(broker.actors["mail"].message("a@b.c"))
+
+    assert taskq("revoke", "--all", "--dry-run") == (0, "1 delayed, 2 enqueued would be called off\n", "")
+    ending = taskq("revoke", "--all", "--no-input")
+    [row] = Revocation.objects.using(broker.using)
+    assert ending == (0, f"revocation {row.pk}: 1 delayed, 2 enqueued\n", "")
+    assert states() == {"dead": 1, "revoked": 3}
+    assert taskq("revocations").out.splitlines()[1].split()[:4] == [str(row.pk), "everything", "3", "taskq"]
+
+    until(lambda: clock.wall_ms() > row.created_at.timestamp() * 1000 + 1)
+    broker.enqueue(order(broker, 4))
+    worker = Worker(broker, worker_timeout=20, worker_threads=1)
+    worker.start()
+    try:
+        until(lambda: states() == {"dead": 1, "revoked": 3, "succeeded": 1}, 20, lambda: str(states()))
+    finally:
+        worker.stop(5_000)
+
+
+@pytest.mark.parametrize(("answer", "code", "revoked"), [("y\n", 0, 2), ("n\n", 1, 0), ("", 1, 0)])
+def test_revoke_of_all_asks_who_sits_at_a_terminal(
+    broker: DatabaseBroker, taskq: Taskq, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, revoked: int
+) -> None:
+    broker.enqueue_many([order(broker), order(broker, 2)])
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+
+    ending = taskq("revoke", "--all")
+
+    assert ending.code == code
+    assert ending.err.startswith("2 enqueued\nCall all of them off? [y/N] ")
+    assert states().get("revoked", 0) == revoked
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ([], "Name message ids, --stamp, --actor or --queue."),
+        ([], "Name message ids, --stamp, --actor or --queue, or --all alone."),
+        (["--all", "--yes", "--queue", "shop"], "or --all alone"),
+        (["--all", "--yes", "--future"], "--future is for --actor and --queue"),
+        (["--all"], "say --yes"),
         (["--actor", "charge", "--queue", "shop"], "actor, queue: say --match all"),
         (["--actor", "chrage"], "Did you mean 'charge'?"),
         (["--queue", "nowhere"], "Known are: mails, shop."),

@@ -12,6 +12,7 @@ from django.db import connections
 from django.utils import timezone
 
 from django_tasks_q import Broker, Message, actor, group, set_broker
+from django_tasks_q import revoke as call_off
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.deliveries import Casualty, Delivery, Settlement, WorkerInfo
 from django_tasks_q.judge import make_judge
@@ -93,6 +94,25 @@ def test_a_member_without_a_record_that_is_thrown_away_hangs_no_group(
         for number, notes in enumerate(([], ["failed"], ["failed"])):
             assert discard_messages(ids[: number + 1]).done == ids[number : number + 1]
             until(lambda notes=notes: world.look() == notes)  # type: ignore[misc]
+        connections.close_all()
+
+
+@pytest.mark.parametrize("kind", ["default", "redis", "rabbitmq"])
+def test_a_member_without_a_record_that_is_called_off_while_it_waits_hangs_no_group(
+    kind: str, databases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_broker(kind) as broker:
+        world = World(broker, monkeypatch)
+        world.members.children = [world.work.message_with_options(record=False) for _ in range(2)]
+        first, second = world.members.sealed()
+        world.limits.arrive(f"group:{world.members.group_id}", first.options["group_member"], True, 2, 60_000)
+        broker.enqueue(second, delay=3_600_000)
+        until(lambda: broker.look_up([second.message_id]))
+
+        for _ in range(2):
+            call_off(ids=[second.message_id])
+            until(lambda: world.look() == ["failed"])
+        assert not broker.look_up([second.message_id])
         connections.close_all()
 
 

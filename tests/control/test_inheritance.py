@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from django_tasks_q import (
     Actor,
@@ -29,6 +31,8 @@ from django_tasks_q.models import Stamp
 from django_tasks_q.operations.repair import requeue_edited
 from django_tasks_q.results import Results
 from django_tasks_q.results.backends import StubBackend
+from django_tasks_q.schedules import ScheduleRows, declared, run_now, run_slot
+from django_tasks_q.sql import Database
 from django_tasks_q.testing import immediate
 from tests.support.brokers import open_broker
 from tests.support.waiting import until
@@ -52,8 +56,14 @@ CASES = {
     "declared": ["work"],
     "requeued": ["die", "live"],
     "edited": ["die_once", "edited"],
+    "of an entry": ["parent", "note"],
+    "of a slot": ["parent", "note"],
+    "of a timed actor": ["timed", "note"],
 }
 """Who notes its stamps in each case, in any order."""
+
+
+_DAY = 86_400_000
 
 
 class Scene:
@@ -76,6 +86,12 @@ class Scene:
         self.alone = declare(self._alone, "alone")
         self.declared = declare(lambda: self.note("work"), "stamped", stamps={"case": "declared"})
         self.mortal = declare(self._mortal, "mortal")
+        self.timed = declare(
+            lambda: self.note("timed") or self.callback.send(),
+            "timed",
+            schedule=timedelta(days=1),
+            stamps={"case": "of a timed actor"},
+        )
         self.edited = declare(lambda word: self.note(word) or (word == "die_once" and 1 / 0), "edited")
 
     def declare(self, fn: Any, name: str, **options: Any) -> Actor[Any, Any]:
@@ -129,6 +145,20 @@ class Scene:
         self.declared.send()
         return self._stamped(self.mortal, "requeued"), self._stamped(self.edited, "edited", args=("die_once",))
 
+    def schedule(self) -> None:
+        """What the setting and an actor want to be sent again and again, now and for its first slot."""
+        entry = {"actor": "parent", "schedule": "0 3 * * *"}
+        entries = {case: {**entry, "options": {"stamps": {"case": case}}} for case in ("of an entry", "of a slot")}
+        database = Database(records_database.alias(self.broker))
+        with override_settings(DJANGO_TASKS_Q={"SCHEDULES": entries}):
+            found = declared(self.broker)
+            rows = ScheduleRows(database)
+            rows.declare(found.values())
+            rows.begin("of a slot", _DAY)
+            run_now(self.broker, database, found["of an entry"])
+            run_now(self.broker, database, found["timed"])
+            assert run_slot(self.broker, database, found["of a slot"], _DAY, _DAY, 2 * _DAY)
+
     def _stamped(self, fn: Actor[Any, Any], case: str, **options: Any) -> Message[Any]:
         return fn.send_with_options(stamps={"case": case}, **options)
 
@@ -160,6 +190,7 @@ def test_stamps_arrive_wherever_a_stamped_message_leads_and_in_every_row(kind: s
             broker.add_middleware(middleware)
         scene = Scene(broker)
         mortal, edited = scene.begin()
+        scene.schedule()
         with _working(broker):
             until(lambda: _is_dead(broker, mortal, edited), 30, "nobody died")
             broker.requeue([mortal.message_id])

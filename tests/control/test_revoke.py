@@ -22,6 +22,7 @@ from django_tasks_q import (
     ResultFailure,
     Worker,
     actor,
+    clock,
     group,
     lift,
     pause_actor,
@@ -33,6 +34,7 @@ from django_tasks_q import (
     revoke_by_stamped_headers,
     set_broker,
 )
+from django_tasks_q.control_rows import DatabaseControlStore
 from django_tasks_q.deliveries import Delivery, Settlement, WorkerInfo
 from django_tasks_q.middleware import GroupCallbacks
 from django_tasks_q.middleware.database_connections import DatabaseConnections
@@ -494,6 +496,49 @@ def test_a_suspect_of_a_paused_queue_keeps_no_quarantine_busy(scene: Scene) -> N
             quarantine.stop(5_000)
 
 
+def test_everything_that_was_sent_is_called_off_and_what_is_sent_later_runs(scene: Scene) -> None:
+    scene.work.send("before")
+    scene.other.send_with_options(args=("delayed",), delay=100)
+    revoke(everything=True)
+    said = clock.wall_ms()
+    until(lambda: clock.wall_ms() > said + 1)
+    scene.work.send("after")
+    with scene.working():
+        until(lambda: scene.ran == ["after"], 20, lambda: str(scene.ran))
+        scene.has_states(revoked=2, succeeded=1)
+
+    assert scene.ran == ["after"]
+
+
+@pytest.mark.parametrize("fails", ["version", "unreached"])
+def test_what_is_written_down_holds_and_says_so_when_the_database_goes_right_after_that(
+    fails: str, databases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_gone(*args: Any) -> Any:
+        raise BrokerConnectionError("the database is gone")
+
+    with opened("default") as scene:
+        message = scene.work.send("called off")
+        with monkeypatch.context() as cut:
+            cut.setattr(DatabaseControlStore, fails, is_gone)
+            revocation = revoke(ids=[message.message_id])
+            assert (revocation.id, revocation.is_confirmed, revocation.unreached) == (
+                Revocation.objects.get().pk,
+                False,
+                [],
+            )
+            assert pause_queue("default") and resume_queue("default")
+        scene.work.send("after")
+        with scene.working():
+            until(lambda: scene.ran, 20, "nothing runs")
+            scene.has_states(revoked=1, succeeded=1)
+        with monkeypatch.context() as cut:
+            cut.setattr(DatabaseControlStore, fails, is_gone)
+            assert lift(revocation) and not lift(revocation)
+
+    assert scene.ran == ["after"] and revoke(ids=["another"]).is_confirmed
+
+
 @pytest.mark.parametrize(
     ("given", "culprit"),
     [
@@ -507,6 +552,9 @@ def test_a_suspect_of_a_paused_queue_keeps_no_quarantine_busy(scene: Scene) -> N
         ({"ids": ["a"], "by": "x" * 201}, "by"),
         ({"ids": ["a"], "reason": "a\0b"}, "reason"),
         ({"ids": ["a"], "terminate": "yes"}, "terminate"),
+        ({"everything": "no"}, "everything"),
+        ({"everything": True, "queue": "default"}, "stands alone"),
+        ({"everything": True, "future": True}, "stands alone"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_and_leaves_nothing(

@@ -12,6 +12,7 @@ from django_tasks_q import Message
 from django_tasks_q.errors import RateLimitExceeded
 from django_tasks_q.models import MessageRecord, QueuedMessage
 from django_tasks_q.rate_limits import ConcurrentRateLimiter, get_rate_limiter_backend
+from django_tasks_q.testing import drain
 from testproject.library import catalogue, orders, press
 from testproject.library.forms import Donation
 from testproject.library.models import Book, Chapter, Printing, Upload
@@ -205,6 +206,29 @@ def test_an_order_is_printed_page_by_page() -> None:
     assert (order.pages, order.page_count) == (1, 1)
     assert "A gift" in order.sheet
     assert order.finished_at
+
+
+@pytest.mark.usefixtures("quick_press")
+def test_any_visitor_may_follow_an_order_and_no_other_message(client: Client) -> None:
+    given(b"The sea.")
+    order = orders.order_print()
+    address = f"/press/{order.pk}/progress.json"
+
+    assert f'data-follow="{address}"' in client.get("/press/").content.decode()
+    assert client.get(address).json() == {
+        "message_id": order.message_id,
+        "state": "enqueued",
+        "is_over": False,
+        "progress": None,
+    }
+    drain()
+    printed = client.get(address).json()
+    assert (printed["state"], printed["is_over"]) == ("succeeded", True)
+    assert printed["progress"] == {"done": 1, "total": 1, "text": "", "percent": 100}
+    assert "data-follow" not in client.get("/press/").content.decode()
+
+    MessageRecord.objects.filter(pk=order.message_id).delete()
+    assert [client.get(f"/press/{pk}/progress.json").status_code for pk in (order.pk, order.pk + 1)] == [404, 404]
 
 
 @pytest.mark.usefixtures("quick_press")

@@ -16,7 +16,7 @@ from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.deliveries import Settlement, Started, WorkerInfo
 from django_tasks_q.models import MessageRecord
-from django_tasks_q.operations.progress import Tally, of_group, tally
+from django_tasks_q.operations.progress import Tally, as_json, of_group, progress_json, tally
 from django_tasks_q.outcomes import DONE, Dead, Retry
 from django_tasks_q.testing import drain
 
@@ -36,6 +36,8 @@ def work(broker: DatabaseBroker) -> Message[None]:
 def test_a_message_knows_how_far_it_is_while_it_runs_and_after_its_end(broker: DatabaseBroker) -> None:
     message = work(broker)
     assert message.get_progress() is None
+    assert progress_json(message.message_id) == as_json(MessageRecord.objects.using(broker.using).get())
+    assert progress_json("nobody's") is None
 
     consumer = broker.consume(WorkerInfo("w"))
     [delivery] = consumer.exchange([], 1).deliveries

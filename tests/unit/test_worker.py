@@ -6,7 +6,7 @@ import ctypes
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -18,7 +18,7 @@ from django_tasks_q.broker import Broker, Consumer
 from django_tasks_q.brokers.database import DatabaseBroker
 from django_tasks_q.brokers.stub import StubBroker
 from django_tasks_q.deliveries import Delivery, Exchange, WorkerInfo
-from django_tasks_q.errors import Interrupt, TimeLimitExceeded
+from django_tasks_q.errors import BrokerConnectionError, Interrupt, TimeLimitExceeded
 from django_tasks_q.middleware.database_connections import DatabaseConnections
 from django_tasks_q.models import Attempt, MessageRecord
 from django_tasks_q.threading import raise_thread_exception
@@ -158,6 +158,50 @@ def test_what_was_fetched_is_not_started_once_the_lease_is_over(
         region.set_lease(clock.monotonic() + 60)
         until(lambda: holds(broker) == (0, 0, 0, 0))
     assert done == [0, 1, 2]
+
+
+def test_who_never_hears_of_a_renewal_starts_nothing_after_the_lease_that_it_began_with(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that is cut off from its first renewal on, with a message at hand behind the one that it runs
+    done: list[int] = []
+    gate, is_away = threading.Event(), True
+    renew = broker.renew
+
+    def renew_or_not(worker_ids: Sequence[str]) -> Collection[str] | None:
+        if is_away:
+            raise BrokerConnectionError("cut off")
+        return renew(worker_ids)
+
+    broker.lease = 600
+    monkeypatch.setattr(broker, "renew", renew_or_not)
+    region = Board(1, 1).regions[0]
+    region.assign("w", 1)
+    work = on(broker, lambda number: gate.wait(20) and done.append(number), actor_name="work")
+    for number in range(2):
+        work.send(number)
+    with running(broker, worker_id="w", region=region, maintenance=False, worker_threads=1):
+        until(lambda: region.running())
+
+        # When its lease is over while it runs the first
+        until(lambda: region.is_lease_over(clock.monotonic()))
+        gate.set()
+        until(lambda: done)
+
+        # Then it starts the other only once it has its lease again
+        assert not threading.Event().wait(0.2) and done == [0]
+        is_away = False
+        until(lambda: done == [0, 1])
+
+
+def test_who_has_nobody_to_renew_its_lease_does_not_run_out_of_it(stub: StubBroker) -> None:
+    stub.lease = 1
+    done: list[int] = []
+    work = on(stub, done.append, actor_name="work")
+    with running(stub, duties=False):
+        assert not threading.Event().wait(0.05)
+        work.send(1)
+        until(lambda: done == [1])
 
 
 def test_a_worker_can_be_started_and_stopped_many_times(broker: Broker) -> None:

@@ -46,6 +46,7 @@ class RabbitmqBroker(Operating):
         pika_parameters: what ``pika.ConnectionParameters`` takes, instead of either.
     """
 
+    has_leases = False
     capabilities = Capabilities(
         priorities=Capability("weaker", "11 levels for 201 priorities, and only on queues with an actor that has one"),
         fenced_settle=Capability(

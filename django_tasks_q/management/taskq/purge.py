@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +10,12 @@ from django_tasks_q.deliveries import QueueCounts
 from django_tasks_q.errors import did_you_mean
 from django_tasks_q.operations.queue_counts import CAP, live_counts
 
+from .asking import add_yes, is_wanted
 from .output import Output
 from .subcommand import DONE, NOTHING, Subcommand, refuse
+
+_QUESTION = "Throw them away for good?"
+_REFUSAL = "This throws messages away for good"
 
 
 class Purge(Subcommand):
@@ -22,7 +25,7 @@ class Purge(Subcommand):
     def add_arguments(self, add: Callable[..., Any]) -> None:
         add("--queue", metavar="NAME", default="")
         add("--all", action="store_true", help="all queues of this project")
-        add("--yes", action="store_true", help="without being asked")
+        add_yes(add)
         add("--dry-run", action="store_true", help="only say how many there are")
 
     def run(self, given: dict[str, Any], out: Output) -> int:
@@ -32,7 +35,7 @@ class Purge(Subcommand):
         found = {count.queue_name: count for count in live_counts(get_broker()) if count.queue_name in names}
         counts = [found.get(name) or QueueCounts(name) for name in names]
         if not given["dry_run"]:
-            if not (given["yes"] or _is_wanted(counts, out)):
+            if not (given["yes"] or is_wanted(map(_words, counts), _QUESTION, _REFUSAL, out)):
                 out.note("Nothing was purged.")
                 return NOTHING
             for name in names:
@@ -45,16 +48,6 @@ def _checked(queue_name: str) -> str:
     if queue_name not in known:
         refuse(f"No queue is called {queue_name!r}.{did_you_mean(queue_name, known)}")
     return queue_name
-
-
-def _is_wanted(counts: list[QueueCounts], out: Output) -> bool:
-    """What somebody answers who sees how much it is. Exit code 2 where nobody can be asked."""
-    if not sys.stdin.isatty():
-        refuse("This throws messages away for good: say --yes.")
-    for count in counts:
-        out.ask(f"{_words(count)}\n")
-    out.ask("Throw them away for good? [y/N] ")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _tell(counts: list[QueueCounts], is_dry: bool, out: Output) -> int:

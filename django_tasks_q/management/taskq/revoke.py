@@ -14,6 +14,7 @@ from django_tasks_q.durations import parse_milliseconds
 from django_tasks_q.sql import Database
 
 from . import records
+from .asking import add_yes, is_wanted
 from .output import Output, age, until
 from .selection import add_stamps, check_names, stamps_of
 from .subcommand import DONE, NOTHING, Subcommand, positive, refuse, typed
@@ -38,19 +39,25 @@ class Revoke(Subcommand):
         add_stamps(add, "messages with this stamp, sent later ones included; a name given twice has two values")
         add("--actor", metavar="NAME", default="", help="messages of this actor that were sent before now")
         add("--queue", metavar="NAME", default="", help="messages of this queue that were sent before now")
+        add("--all", action="store_true", help="all messages that were sent before now")
         add("--match", choices=["any", "all"], help="messages that one of several conditions fits, or each of them")
         add("--future", action="store_true", help="by actor or queue, also what is sent later")
         add("--terminate", action="store_true", help="interrupt what runs")
         add("--reason", metavar="TEXT", default="", help="for people")
         add("--expires", type=typed(_expiry), default=WEEK, metavar="7d", help="for how long it holds, or never")
         add("--dry-run", action="store_true", help="only say how many there are")
+        add_yes(add)
 
     def run(self, given: dict[str, Any], out: Output) -> int:
         _check(given)
+        if given["all"] and not (given["yes"] or given["dry_run"] or _are_all_wanted(out)):
+            out.note("Nothing was revoked.")
+            return NOTHING
         check_names(given["actor"], given["queue"])
         names = ("ids", "actor", "queue", "match", "future", "terminate", "reason", "expires", "dry_run")
         try:
-            revocation = revoke(stamps=stamps_of(given), by="taskq", **{name: given[name] for name in names})
+            named = {name: given[name] for name in names}
+            revocation = revoke(stamps=stamps_of(given), everything=given["all"], by="taskq", **named)
         except ValueError as error:
             refuse(str(error))
         _tell(revocation, given["dry_run"], out)
@@ -60,21 +67,32 @@ class Revoke(Subcommand):
 def _check(given: dict[str, Any]) -> None:
     """What the function would refuse, in the words of a command line."""
     named = [option for option in ("ids", "stamp", "actor", "queue") if given[option]]
-    if not named:
-        refuse("What to revoke? Name message ids, --stamp, --actor or --queue.")
+    if bool(named) == given["all"]:
+        refuse("What to revoke? Name message ids, --stamp, --actor or --queue, or --all alone.")
     if len(named) > 1 and given["match"] is None:
         refuse(f"{', '.join(named)}: say --match all for messages that fit each of these, or --match any.")
     if given["future"] and not (given["actor"] or given["queue"]):
         refuse("--future is for --actor and --queue; ids and stamps always mean what is sent later as well.")
 
 
+def _are_all_wanted(out: Output) -> bool:
+    found = revoke(everything=True, dry_run=True)
+    return is_wanted([_counts(found)], "Call all of them off?", "This calls off every message that waits", out)
+
+
+def _counts(revocation: Revocation) -> str:
+    return ", ".join(f"{number} {state}" for state, number in sorted(revocation.counts.items())) or "no messages"
+
+
 def _tell(revocation: Revocation, is_dry: bool, out: Output) -> None:
     if out.as_json:
         told = {"id": revocation.id, "counts": revocation.counts, "total": revocation.total}
-        out.json(told | {"unreached": revocation.unreached, "dry_run": is_dry})
+        out.json(told | {"unreached": revocation.unreached, "confirmed": revocation.is_confirmed, "dry_run": is_dry})
         return
-    counts = ", ".join(f"{number} {state}" for state, number in sorted(revocation.counts.items())) or "no messages"
+    counts = _counts(revocation)
     out.line(f"{counts} would be called off" if is_dry else f"revocation {revocation.id}: {counts}")
+    if not revocation.is_confirmed:
+        out.note("It holds, but the database has gone since: who obeys it is not known.")
     if revocation.unreached:
         out.note(f"Not obeyed yet by {', '.join(revocation.unreached)}: cut off, or standing still.")
 

@@ -8,7 +8,17 @@ async function ask(live) {
   if (!answer.ok) return IDLE;
   const { version, busy } = await answer.json();
   if (version !== live.dataset.version) await refresh(live);
+  await Promise.all(Array.from(live.querySelectorAll("[data-follow]"), follow));
   return busy ? BUSY : IDLE;
+}
+
+// The bars of single messages move by what the engine itself says of them.
+async function follow(bar) {
+  const answer = await fetch(bar.dataset.follow, { cache: "no-store" });
+  const { progress } = answer.ok ? await answer.json() : {};
+  if (!progress?.total) return;
+  bar.max = progress.total;
+  bar.value = progress.done;
 }
 
 async function refresh(live) {

@@ -1,4 +1,4 @@
-"""Members of groups that have no record, so that the keeper does not see them thrown away."""
+"""Members of groups that have no record, so that the keeper does not see them thrown away or called off."""
 
 from __future__ import annotations
 
@@ -17,17 +17,30 @@ logger = get_logger(__name__)
 
 
 class UnseenMembers:
-    """Those among some messages, looked up before they are thrown away.
+    """Those among some messages, as the broker held them before they were thrown away or called off.
 
-    Telling their groups is no part of throwing them away: a process that is killed in between leaves the groups open.
+    Telling their groups is no part of removing them: a process that is killed in between leaves the groups open.
     """
 
-    def __init__(self, broker: Broker, message_ids: Sequence[str]) -> None:
+    def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._groups = next((item for item in broker.middleware if isinstance(item, GroupCallbacks)), None)
         self._members: dict[str, Message[object]] = {}
-        for held in broker.look_up(message_ids).values() if self._groups is not None else ():
-            self._note(held)
+
+    @property
+    def are_counted(self) -> bool:
+        """Whether this broker has groups that wait for their members at all."""
+        return self._groups is not None
+
+    def look_up(self, message_ids: Sequence[str]) -> None:
+        """Note those of these that are members, before they are removed. Raises BrokerConnectionError."""
+        if self.are_counted:
+            self.note(self._broker.look_up(message_ids).values())
+
+    def note(self, held: Iterable[Held]) -> None:
+        """As :meth:`look_up`, of what was looked up already."""
+        for one in held if self.are_counted else ():
+            self._note(one)
 
     def _note(self, held: Held) -> None:
         if held.delivery.record or held.state == "dead":  # who is dead has a record, and its group has heard of it
@@ -37,7 +50,7 @@ class UnseenMembers:
             if is_counted(message.options):
                 self._members[message.message_id] = message
 
-    def were_discarded(self, message_ids: Iterable[str]) -> None:
+    def were_removed(self, message_ids: Iterable[str]) -> None:
         """Tell the groups of these, as the keeper would; what goes wrong is logged, because they are gone."""
         for message_id in message_ids:
             member = self._members.get(message_id)
