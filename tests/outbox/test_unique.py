@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 
-from django_tasks_q import clock, records_database
+from django_tasks_q import actor, clock, group, records_database
 from django_tasks_q.errors import BrokerConnectionError
 from django_tasks_q.keeper.relay import Relay
 from django_tasks_q.models import MessageRecord, WaitingMessage
@@ -97,3 +98,16 @@ def test_the_relay_leaves_out_what_somebody_else_has_sent_meanwhile(
     assert place.waiting() == []
     records = MessageRecord.objects.using(records_database.alias(place.broker)).filter(message_id=sent)
     assert set(records.values_list("state", flat=True)) <= {"discarded"}
+
+
+def test_no_member_of_a_group_takes_its_key_when_nobody_can_be_told_of_a_conflict(place: Place) -> None:
+    options: dict[str, Any] = {"broker": place.broker, "on_commit": True, "on_conflict": "raise"}
+    late = actor(lambda: None, actor_name="late", unique=True, **options)
+    is_told = place.broker.sends_within("default")  # the database of on_commit: there it is refused when it is sent
+    refused = pytest.raises(ValueError, match="late is unique, a member of a group, and sent when its transaction has")
+
+    with nullcontext() if is_told else refused:
+        group([place.note.message(1), late.message()], broker=place.broker).run()
+
+    assert len(place.sent()) == (2 if is_told else 0)
+    group([late.message_with_options(unique=None)], broker=place.broker).run()
