@@ -393,6 +393,25 @@ class TestSending:
 
             assert time.monotonic() - began < within(2)
 
+    def test_a_broker_that_falls_silent_while_a_connection_is_opened_is_an_error_within_the_bound(
+        self, broker: RabbitmqBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def connect_late(*args: Any, **options: Any) -> Connection:
+            connection = connect(*args, **options)
+            time.sleep(0.9 * broker.send_timeout / 1000)
+            monkeypatch.setattr(connection, "_await", lambda seconds: bool(time.sleep(seconds)))
+            return connection
+
+        connect = broker.connect
+        broker.send_timeout = 1_000
+        began = time.monotonic()
+
+        with monkeypatch.context() as silence, pytest.raises(BrokerConnectionError, match="did not answer"):
+            silence.setattr(broker, "connect", connect_late)
+            broker.enqueue(message("m"))
+
+        assert time.monotonic() - began < within(1.5)
+
     def test_a_child_process_has_connections_of_its_own(self, broker: RabbitmqBroker) -> None:
         broker.enqueue(message("parent"))
         with warnings.catch_warnings():
