@@ -180,7 +180,7 @@ class Broker(Hooks):
             message = message._message
         running = get_running()
         if running is not None and running.message.message_id == message.message_id and not running.proxy.has_ended:
-            message = stamped(message, self._options_of(message))
+            message = stamped(message, _declared(self.actors.get(message.actor_name)))
             running.proxy.retry_as(message, delay)
             return message
         outgoing = self.prepare(message, delay)
@@ -270,16 +270,15 @@ class Broker(Hooks):
         if queue_name != message.queue_name:  # one of Dramatiq's names, which nobody consumes: delays wait in the queue
             message = message.copy(queue_name=queue_name)
         check_message(message, self.queues)
-        message = stamped(message, self._options_of(message), stamps)
+        actor = self.actors.get(message.actor_name)
+        declared = _declared(actor)
+        message = stamped(message, declared, stamps)
         if delay is None:
             delay = message.options.get("delay")
         eta = message.options.get("eta") if delay is None else None
         check_delay(delay, eta)
-        actor = self.actors.get(message.actor_name)
         # Whether anybody says so is asked first, and here: this is the way of every message.
-        if ("unique" in message.options or (actor is not None and "unique" in actor.options)) and is_unique(
-            message, actor
-        ):
+        if ("unique" in message.options or "unique" in declared) and is_unique(message, actor):
             message = with_key(message, actor)
         self.emit_before("enqueue", message, delay)
         payload = message.encode()
@@ -287,7 +286,7 @@ class Broker(Hooks):
             raise MessageTooLarge(
                 f"{message.actor_name}: {len(payload)} bytes encoded, MAX_MESSAGE_BYTES is {self.max_message_bytes}."
             )
-        return self._outgoing(message, payload, delay, eta, parent_id or _parent_id())
+        return self._outgoing(message, actor, payload, delay, eta, parent_id or _parent_id())
 
     def reopen(self, payload: bytes, parent_id: str, made_at: int) -> Outgoing:
         """What was prepared then (epoch milliseconds of this machine's clock, rather too early than too late) and may
@@ -299,25 +298,25 @@ class Broker(Hooks):
         delay = message.options.get("delay")
         eta = message.options.get("eta") if delay is None else None
         left = None if delay is None else max(0, delay - (clock.wall_ms() - made_at))
-        outgoing = self._outgoing(message, payload, left, eta, parent_id)
+        outgoing = self._outgoing(message, self.actors.get(message.actor_name), payload, left, eta, parent_id)
         return msgspec.structs.replace(outgoing, sent_since=made_at)
 
     def _outgoing(
-        self, message: Message[Any], payload: bytes, delay: int | None, eta: int | None, parent_id: str
+        self,
+        message: Message[Any],
+        actor: Actor[Any, Any] | None,
+        payload: bytes,
+        delay: int | None,
+        eta: int | None,
+        parent_id: str,
     ) -> Outgoing:
-        actor = self.actors.get(message.actor_name)
         priority = message.options.get("priority", 0 if actor is None else actor.priority)
-        app_label, options = ("", {}) if actor is None else (actor.app_label, actor.options)
-        record = self.recording.wants(message.options, options)
+        app_label = "" if actor is None else actor.app_label
+        record = self.recording.wants(message.options, _declared(actor))
         if HELD not in message.options:
             return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record)
         unique = unique_of(message)
         return Outgoing(message, payload, priority, delay, eta, app_label, parent_id, record, unique=unique)
-
-    def _options_of(self, message: Message[Any]) -> Mapping[str, Any]:
-        """What its actor declares, as far as this process knows it."""
-        actor = self.actors.get(message.actor_name)
-        return {} if actor is None else actor.options
 
     def announce(self, outgoing: Outgoing) -> None:
         """Tell ``after_enqueue`` that the broker has the message."""
@@ -543,6 +542,11 @@ class Broker(Hooks):
 
     def close(self) -> None:
         """Let go of this process's connections."""
+
+
+def _declared(actor: Actor[Any, Any] | None) -> Mapping[str, Any]:
+    """The options of a message's actor, as far as this process knows it."""
+    return {} if actor is None else actor.options
 
 
 def _parent_id() -> str:

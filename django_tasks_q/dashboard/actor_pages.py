@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from django.contrib.admin.utils import quote, unquote
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.urls import URLPattern
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ..actor import Actor
 from ..broker import get_broker
 from ..control import pause_actor, resume_actor
-from ..models import ActorState, MessageRecord
+from ..models import MessageRecord
 from ..operations.actor_counts import actor_counts
 from ..states import State
-from . import permissions, presentation, rows
-from .question import Question, ask_or_do
-from .read_only import ReadOnlyAdmin
+from . import presentation, rows
+from .pausing_pages import PausingAdmin, Words
 from .standing import pauses
-
-if TYPE_CHECKING:
-    Base = ReadOnlyAdmin[ActorState]
-else:
-    Base = ReadOnlyAdmin
 
 WAITING = (State.ENQUEUED, State.DELAYED, State.RETRYING)
 MOST_OPTIONS = 160
 """Characters of an actor's options."""
 
 
-class ActorAdmin(Base):
+class ActorAdmin(PausingAdmin):
     """What this process declares, and what is paused."""
 
-    def own_urls(self) -> list[URLPattern]:
-        return [
-            self.page("<str:object_id>/pause/", self.pause_view, "pause"),
-            self.page("<str:object_id>/resume/", self.resume_view, "resume"),
-        ]
+    name_field = "actor_name"
+    pausing = Words(
+        title=gettext_lazy("Pause an actor"),
+        question=gettext_lazy("Pause actor “%(name)s”?"),
+        consequence=gettext_lazy(
+            "None of its messages starts, until somebody resumes it; they are put aside, and no attempt is "
+            "counted. Others of its queue go on, and what runs is finished."
+        ),
+        done=gettext_lazy("Actor “%(name)s” is paused."),
+    )
+    resuming = Words(
+        title=gettext_lazy("Resume an actor"),
+        question=gettext_lazy("Resume actor “%(name)s”?"),
+        consequence=gettext_lazy("Its messages start again, those first that were put aside."),
+        done=gettext_lazy("Actor “%(name)s” goes on."),
+    )
+    unknown = gettext_lazy("This process knows no such actor.")
+
+    def declared_names(self) -> Collection[str]:
+        return get_broker().actors
+
+    def pause(self, name: str) -> bool:
+        return pause_actor(name)
+
+    def resume(self, name: str) -> bool:
+        return resume_actor(name)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         self.require_view(request)
@@ -60,61 +73,11 @@ class ActorAdmin(Base):
                     "paused": rows.paused(since[name]) if name in since else "",
                     "level": "warning" if name in since else "",
                     "url": f"{self.address('changelist', model=MessageRecord)}?{urlencode({'actor_name': name})}",
-                    "links": self._links(request, name, since.get(name)) if name in actors else [],
+                    "links": self.pausing_links(request, name, since.get(name)),
                 }
                 for name in sorted({*actors, *since})
             ],
         )
-
-    def _links(self, request: HttpRequest, name: str, paused_at: datetime | None) -> list[dict[str, str]]:
-        if not permissions.may(request, permissions.VIEW, permissions.CONTROL):
-            return []
-        verb, text = ("resume", _("Resume…")) if paused_at else ("pause", _("Pause…"))
-        return [{"name": verb, "text": text, "url": self.address(verb, quote(name))}]
-
-    def pause_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        permissions.require(request, permissions.VIEW, permissions.CONTROL)
-        name = _declared(object_id)
-        question = Question(
-            title=_("Pause an actor"),
-            question=_("Pause actor “%(actor)s”?") % {"actor": presentation.text(name)},
-            consequence=_(
-                "None of its messages starts, until somebody resumes it; they are put aside, and no attempt is "
-                "counted. Others of its queue go on, and what runs is finished."
-            ),
-            button=_("Pause"),
-            act=lambda: pause_actor(name),
-            thing=ActorState(actor_name=name),
-            logged=_("Paused."),
-            done=_("Actor “%(actor)s” is paused.") % {"actor": presentation.text(name)},
-            too_late=_("It is paused already."),
-            back=self.address("changelist"),
-        )
-        return ask_or_do(self, request, question)
-
-    def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        permissions.require(request, permissions.VIEW, permissions.CONTROL)
-        name = _declared(object_id)
-        question = Question(
-            title=_("Resume an actor"),
-            question=_("Resume actor “%(actor)s”?") % {"actor": presentation.text(name)},
-            consequence=_("Its messages start again, those first that were put aside."),
-            button=_("Resume"),
-            act=lambda: resume_actor(name),
-            thing=ActorState(actor_name=name),
-            logged=_("Resumed."),
-            done=_("Actor “%(actor)s” goes on.") % {"actor": presentation.text(name)},
-            too_late=_("It is not paused any more."),
-            back=self.address("changelist"),
-        )
-        return ask_or_do(self, request, question)
-
-
-def _declared(object_id: str) -> str:
-    name = unquote(object_id)
-    if name not in get_broker().actors:
-        raise Http404(_("This process knows no such actor."))
-    return name
 
 
 def _declaration(actor: Actor[Any, Any] | None) -> dict[str, str]:

@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.contrib.admin.utils import quote, unquote
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.contrib.admin.utils import quote
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from ..broker import get_broker
 from ..control import pause_queue, resume_queue
 from ..errors import BrokerError
-from ..models import QueueState
 from ..operations.stats import QueueStats, queues_and_workers
 from . import permissions, presentation, reach, rows
+from .pausing_pages import PausingAdmin, Words
 from .question import Question, ask_or_do
-from .read_only import ReadOnlyAdmin, broker_trouble
+from .read_only import broker_trouble
 from .standing import pauses
 
-if TYPE_CHECKING:
-    Base = ReadOnlyAdmin[QueueState]
-else:
-    Base = ReadOnlyAdmin
 
-
-class QueueAdmin(Base):
+class QueueAdmin(PausingAdmin):
     """What each queue holds: the last count where it is fresh, else a live one that goes no further than it must."""
 
+    name_field = "queue_name"
+    pausing = Words(
+        title=gettext_lazy("Pause a queue"),
+        question=gettext_lazy("Pause queue “%(name)s”?"),
+        consequence=gettext_lazy(
+            "No worker takes messages from it, until somebody resumes it. What runs is finished, and sending goes on."
+        ),
+        done=gettext_lazy("Queue “%(name)s” is paused."),
+    )
+    resuming = Words(
+        title=gettext_lazy("Resume a queue"),
+        question=gettext_lazy("Resume queue “%(name)s”?"),
+        consequence=gettext_lazy("Workers take its messages again."),
+        done=gettext_lazy("Queue “%(name)s” goes on."),
+    )
+    unknown = gettext_lazy("This process knows no such queue.")
+
     def own_urls(self) -> list[URLPattern]:
-        return [
-            self.page("<str:object_id>/pause/", self.pause_view, "pause"),
-            self.page("<str:object_id>/resume/", self.resume_view, "resume"),
-            self.page("<str:object_id>/purge/", self.purge_view, "purge"),
-        ]
+        return [*super().own_urls(), self.page("<str:object_id>/purge/", self.purge_view, "purge")]
+
+    def declared_names(self) -> Collection[str]:
+        return get_broker().queues
+
+    def pause(self, name: str) -> bool:
+        return pause_queue(name)
+
+    def resume(self, name: str) -> bool:
+        return resume_queue(name)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         self.require_view(request)
@@ -62,56 +81,14 @@ class QueueAdmin(Base):
 
     def _links(self, request: HttpRequest, name: str, paused_at: datetime | None) -> list[dict[str, str]]:
         """What the person may do to it here; a queue that this process does not declare is somebody else's."""
-        if name not in get_broker().queues:
-            return []
-        pausing = ("resume", _("Resume…")) if paused_at else ("pause", _("Pause…"))
-        offered = [(*pausing, permissions.CONTROL), ("purge", _("Purge…"), permissions.DISCARD)]
-        return [
-            {"name": verb, "text": text, "url": self.address(verb, quote(name))}
-            for verb, text, permission in offered
-            if permissions.may(request, permissions.VIEW, permission)
-        ]
-
-    def pause_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        permissions.require(request, permissions.VIEW, permissions.CONTROL)
-        name = _declared(object_id)
-        question = Question(
-            title=_("Pause a queue"),
-            question=_("Pause queue “%(queue)s”?") % {"queue": presentation.text(name)},
-            consequence=_(
-                "No worker takes messages from it, until somebody resumes it. What runs is finished, and sending goes "
-                "on."
-            ),
-            button=_("Pause"),
-            act=lambda: pause_queue(name),
-            thing=QueueState(queue_name=name),
-            logged=_("Paused."),
-            done=_("Queue “%(queue)s” is paused.") % {"queue": presentation.text(name)},
-            too_late=_("It is paused already."),
-            back=self.address("changelist"),
-        )
-        return ask_or_do(self, request, question)
-
-    def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        permissions.require(request, permissions.VIEW, permissions.CONTROL)
-        name = _declared(object_id)
-        question = Question(
-            title=_("Resume a queue"),
-            question=_("Resume queue “%(queue)s”?") % {"queue": presentation.text(name)},
-            consequence=_("Workers take its messages again."),
-            button=_("Resume"),
-            act=lambda: resume_queue(name),
-            thing=QueueState(queue_name=name),
-            logged=_("Resumed."),
-            done=_("Queue “%(queue)s” goes on.") % {"queue": presentation.text(name)},
-            too_late=_("It is not paused any more."),
-            back=self.address("changelist"),
-        )
-        return ask_or_do(self, request, question)
+        links = self.pausing_links(request, name, paused_at)
+        if name in self.declared_names() and permissions.may(request, permissions.VIEW, permissions.DISCARD):
+            links.append({"name": "purge", "text": _("Purge…"), "url": self.address("purge", quote(name))})
+        return links
 
     def purge_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         permissions.require(request, permissions.VIEW, permissions.DISCARD)
-        name = _declared(object_id)
+        name = self.declared(object_id)
         question = Question(
             title=_("Purge a queue"),
             question=_("Throw away everything in queue “%(queue)s”?") % {"queue": presentation.text(name)},
@@ -121,7 +98,7 @@ class QueueAdmin(Base):
             ),
             button=_("Purge"),
             act=lambda: _purge(name),
-            thing=QueueState(queue_name=name),
+            thing=self.thing(name),
             logged=_("Purged."),
             done=_("Queue “%(queue)s” was purged.") % {"queue": presentation.text(name)},
             too_late="",
@@ -130,13 +107,6 @@ class QueueAdmin(Base):
             is_destructive=True,
         )
         return ask_or_do(self, request, question)
-
-
-def _declared(object_id: str) -> str:
-    name = unquote(object_id)
-    if name not in get_broker().queues:
-        raise Http404(_("This process knows no such queue."))
-    return name
 
 
 def _purge(name: str) -> bool:

@@ -78,14 +78,14 @@ def conflict(table: str) -> str:
 
 
 def sqlite_insert(table: str) -> str:
-    """One birth. Parameters: a row."""
+    """One birth. Parameters: a row. Returns which life it is."""
     names = (*COLUMNS, *_EMPTY, "life", "guard")
     values = ["?"] * len(COLUMNS) + [*_EMPTY.values(), "0", "0"]
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(values)}) {conflict(table)}"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(values)}) {conflict(table)} RETURNING life"
 
 
 def mysql_insert(table: str, number: int) -> str:
-    """So many births. Parameters: their rows, one after the other."""
+    """So many births. Parameters: their rows, one after the other. A row that is there counts as two."""
     names = (*COLUMNS, *_EMPTY, "life", "guard")
     values = f"({', '.join(['%s'] * len(COLUMNS) + [*_EMPTY.values(), '0', '0'])})"
     parts = [f"{name} = VALUES({name})" for name in (*COLUMNS, *_EMPTY) if name != "message_id"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from ..dialect import dialect
+from ..dialect import dialect, ids
 from ..events import Event
 from ..models import Stamp
 from ..sql import Database
@@ -15,9 +15,27 @@ Row = tuple[str, str, str]
 """Message, name, value."""
 
 
-def rows_of(events: Iterable[Event]) -> list[Row]:
-    """What the births among these events say; nothing where nobody uses stamps."""
-    return [row for event in events if event.birth is not None and event.birth.stamps for row in _rows(event)]
+def telling(events: Iterable[Event]) -> list[Event]:
+    """Of each message the birth of its latest life here, where that says anything of stamps: it has some, or a former
+    life may have had some. Nothing where nobody uses stamps, or an id again."""
+    births = [event for event in events if event.birth is not None and (event.birth.stamps or event.life)]
+    return list({event.message_id: event for event in sorted(births, key=lambda event: event.life)}.values())
+
+
+def replace(database: Database, births: Iterable[Event]) -> None:
+    """Write what these births say, in the place of what was said of a former life."""
+    births = list(births)
+    forget(database, [event.message_id for event in births if event.life])
+    rows = [row for event in births for row in _rows(event)]
+    if rows:
+        write(database, rows)
+
+
+def forget(database: Database, message_ids: Sequence[str]) -> None:
+    """Delete the stamps of messages whose ids begin another life, in whatever transaction is open."""
+    if message_ids:
+        sql = f"DELETE FROM {_STAMPS} WHERE message_id {dialect(database).in_ids}"
+        database.count(sql, (ids(database, sorted(message_ids)),))
 
 
 def _rows(event: Event) -> Iterator[Row]:

@@ -57,10 +57,10 @@ class RecordWriter:
         return moved
 
     def write_stamps(self, events: Iterable[Event]) -> None:
-        """Write the stamps of the messages whose births are among these events."""
-        rows = stamp_rows.rows_of(events)
-        if rows:
-            stamp_rows.write(self._database, rows)
+        """Write the stamps of the messages whose births are among these events, and nothing but these."""
+        births = stamp_rows.telling(events)
+        if births:
+            stamp_rows.replace(self._database, births)
 
     def lose_sight(self, queue_names: Sequence[str], limit: int) -> int:
         """Up to ``limit`` records of messages that wait or run say ``unknown`` from now on; how many there were.

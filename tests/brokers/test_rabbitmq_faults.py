@@ -393,6 +393,25 @@ class TestSending:
 
             assert time.monotonic() - began < within(2)
 
+    def test_a_broker_that_falls_silent_while_a_connection_is_opened_is_an_error_within_the_bound(
+        self, broker: RabbitmqBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def connect_late(*args: Any, **options: Any) -> Connection:
+            connection = connect(*args, **options)
+            time.sleep(0.9 * broker.send_timeout / 1000)
+            monkeypatch.setattr(connection, "_await", lambda seconds: bool(time.sleep(seconds)))
+            return connection
+
+        connect = broker.connect
+        broker.send_timeout = 1_000
+        began = time.monotonic()
+
+        with monkeypatch.context() as silence, pytest.raises(BrokerConnectionError, match="did not answer"):
+            silence.setattr(broker, "connect", connect_late)
+            broker.enqueue(message("m"))
+
+        assert time.monotonic() - began < within(1.5)
+
     def test_a_child_process_has_connections_of_its_own(self, broker: RabbitmqBroker) -> None:
         broker.enqueue(message("parent"))
         with warnings.catch_warnings():
@@ -709,6 +728,31 @@ class TestLosses:
             assert (again.number, again.lost) == (2, 1)
             worker.settle(again, DONE)
             until(lambda: worker.consumer.wait(0.01) or broker.reader.ready(broker.topology.notes("m")) is None)
+
+    def test_what_was_lost_before_waits_at_rabbitmq_while_its_queue_is_paused(
+        self, broker: RabbitmqBroker, room: MemoryRoom
+    ) -> None:
+        broker.enqueue(message("m"))
+        with Worker(broker, "dying") as worker:
+            delivery = worker.take()[0]
+            worker.consumer.disconnect()
+        broker.bury("dying", [Casualty("m", delivery.number, "lost", 1)], make_judge(broker))
+
+        with Worker(broker) as worker:
+            consumer = worker.consumer
+            until(lambda: worker._look(0) or consumer._intake.holding.waits_since("q") < float("inf"))
+            consumer.paused = consumer.left_out = frozenset({"q"})
+            until(lambda: worker._look(1) or (ready(broker) == 1 and not consumer.counts()))
+
+            consumer.paused = consumer.left_out = frozenset()
+            again = worker.take()[0]
+            assert (again.number, again.lost) == (2, 1)
+            worker.settle(again, DONE)
+
+        told = hear(broker)[0]
+        lost = [event for event in told if event.attempt_outcome == "lost"]
+        assert lost == [lost[0]] * len(lost) and (lost[0].state, lost[0].lost) == ("enqueued", 1)
+        assert told[-1].state == "succeeded"
 
     def test_a_message_that_was_given_out_before_waits_for_a_note(self, broker: RabbitmqBroker) -> None:
         broker.enqueue(message("m"))

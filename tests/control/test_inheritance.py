@@ -27,7 +27,7 @@ from django_tasks_q import (
 )
 from django_tasks_q.middleware import GroupCallbacks
 from django_tasks_q.middleware.database_connections import DatabaseConnections
-from django_tasks_q.models import Stamp
+from django_tasks_q.models import MessageRecord, Stamp
 from django_tasks_q.operations.repair import requeue_edited
 from django_tasks_q.results import Results
 from django_tasks_q.results.backends import StubBackend
@@ -216,6 +216,25 @@ def _rows(alias: str) -> dict[str, dict[str, list[str]]]:
 
 def _difference(rows: dict[str, Any], noted: dict[str, Any]) -> str:
     return str({key: (rows.get(key), noted.get(key)) for key in rows | noted if rows.get(key) != noted.get(key)})
+
+
+@pytest.mark.parametrize("kind", ["default", "postgresql", "mariadb", "redis"])
+def test_an_id_that_is_used_again_has_the_stamps_of_its_new_life_alone(kind: str, databases: None) -> None:
+    lives = [{"a": ["1", "2"]}, {"a": ["2"], "b": ["3"]}, {}, {"c": ["4"]}]
+    with open_broker(kind) as broker:
+        set_broker(broker)
+        broker.add_middleware(DatabaseConnections())
+        scene = Scene(broker)
+        alias = records_database.alias(broker)
+        with _working(broker):
+            for life, stamps in enumerate(lives):
+                message = scene.work.message_with_options(stamps=stamps).copy(message_id="again")
+                broker.enqueue_many([message, scene.work.message_with_options(stamps={"other": life})])
+                ended = MessageRecord.objects.using(alias).filter(pk="again", state="succeeded", life=life)
+                until(ended.exists, 20, f"life {life} does not end")
+                assert _rows(alias).get("again", {}) == stamps
+        others = Stamp.objects.using(alias).filter(name="other").values_list("value", flat=True)
+        assert sorted(others) == ["0", "1", "2", "3"]
 
 
 def test_immediate_mode_stamps_alike(db: None) -> None:

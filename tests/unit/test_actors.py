@@ -125,6 +125,23 @@ def test_odd_options_of_a_message_are_refused_at_the_sender(
     assert stub.counts()[0].ready == stub.counts()[0].delayed == 0
 
 
+def test_whoever_sends_asks_once_who_the_actor_is(stub: StubBroker) -> None:
+    class Asked(dict[str, Any]):
+        times = 0
+
+        def get(self, name: str, default: Any = None) -> Any:
+            self.times += 1
+            return super().get(name, default)
+
+    message = actor(print, actor_name="work", broker=stub, stamps={"a": 1}, unique=True, priority=3).message()
+    stub.actors = asked = Asked(stub.actors)
+
+    stub.enqueue(message)
+
+    assert asked.times == 1
+    assert stub.peek("default")[0].message_id == message.message_id
+
+
 def test_options_of_a_message_travel_with_it(stub: StubBroker) -> None:
     message = actor(work, broker=stub).send_with_options(
         args=(1,), kwargs={"k": 2}, delay=timedelta(seconds=1.5), priority=-3, message_id="mine", max_retries=None

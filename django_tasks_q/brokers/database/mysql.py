@@ -14,7 +14,7 @@ from typing import Any
 from django.db import IntegrityError
 
 from ...dialect import MYSQL, Change, ChangeInSteps, by_keys, chunks, keys
-from ...mirror import births
+from ...mirror import births, stamp_rows
 from ...recording import Recording
 from ...sql import Database, Row
 from ...waker import Waker
@@ -85,7 +85,9 @@ class MySQL(Queries):
             recorded = [event for item, event in new if item.record]
             if recorded:
                 sql = births.mysql_insert(RECORDS, len(recorded))
-                database.count(sql, [value for event in recorded for value in births.mysql_row(event, recording)])
+                rows = [value for event in recorded for value in births.mysql_row(event, recording)]
+                if database.count(sql, rows) > len(recorded):  # a row that is there counts twice: an id is used again
+                    stamp_rows.forget(database, [event.message_id for event in recorded])
             stored += new
         return stored
 

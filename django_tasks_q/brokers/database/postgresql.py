@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...dialect import POSTGRESQL
-from ...mirror import births
+from ...mirror import births, stamp_rows
 from ...recording import Recording
 from ...sql import Database, Row
 from ...waker import Waker
@@ -112,8 +112,8 @@ class PostgreSQL(Queries):
         if not rows:
             return 0
         if len(rows) == 1:
-            return len(database.rows(self._store_one, rows[0]))
-        return len(database.rows(self._store_many, _columns(rows)))
+            return len(_new(database, born, database.rows(self._store_one, rows[0])))
+        return len(_new(database, born, database.rows(self._store_many, _columns(rows))))
 
     def store_unique(self, database: Database, born: Sequence[Born], recording: Recording) -> set[str]:
         rows = []
@@ -121,7 +121,7 @@ class PostgreSQL(Queries):
             unique = one[0].unique
             assert unique is not None
             rows.append((*_stored(one, recording), unique.key, unique.ttl))
-        return {row[0] for row in database.rows(self._store_unique, _columns(rows))}
+        return _new(database, born, database.rows(self._store_unique, _columns(rows)))
 
     def finish(self, database: Database, worker_id: str, claims: Sequence[tuple[int, int]]) -> set[int]:
         return {row[0] for row in database.rows(self._finish, [*_columns(claims), worker_id])}
@@ -146,7 +146,8 @@ class PostgreSQL(Queries):
         database.rows(f"SELECT pg_notify('{CHANNEL}', '')")
 
     def _storing(self, source: str, *, unique: bool = False) -> str:
-        """Returns the ids that were new. An id that is known stays as it is; one with a former life gets the next."""
+        """Returns the ids that were new, each with its life: one with a former life gets the next. An id that is known
+        stays as it is."""
         columns = (*INSERTED, "life", "enqueued_at", *DEFAULTS, *((*UNIQUE, "id") if unique else ()))
         chosen = ", ".join(f"u.{name}" for name in INSERTED)
         key = f", u.unique_key, {self.now} + u.ttl, u.id" if unique else ""
@@ -158,7 +159,7 @@ class PostgreSQL(Queries):
             f"ON CONFLICT {'' if unique else '(message_id)'} DO NOTHING RETURNING message_id, life), "
             f"b AS ({births.postgresql_insert(RECORDS, 'q', 'u')}), "
             f"n AS MATERIALIZED (SELECT pg_notify('{CHANNEL}', '')) "
-            "SELECT q.message_id FROM q, n"
+            "SELECT q.message_id, q.life FROM q, n"
         )
 
     def _taking(self, lines: str, setting: str = "") -> str:
@@ -176,6 +177,15 @@ def _stored(born: Born, recording: Recording) -> tuple[Any, ...]:
     """One message as the statement takes it."""
     item, event = born
     return (*births.row(event, recording), place_of(event), event.eta or 0, item.payload, item.record)
+
+
+def _new(database: Database, born: Sequence[Born], rows: Sequence[Row]) -> set[str]:
+    """The ids that were new. What the record of a former life was stamped with does not belong to the next."""
+    again = {message_id for message_id, life in rows if life}
+    if again:
+        recorded = {event.message_id for item, event in born if item.record}
+        stamp_rows.forget(database, list(again & recorded))
+    return {message_id for message_id, _ in rows}
 
 
 def _columns(rows: Sequence[Row]) -> list[list[object]]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from ...dialect import SQLITE
-from ...mirror import births
+from ...mirror import births, stamp_rows
 from ...recording import Recording
 from ...sql import Database, Row
 from ...waker import Waker
@@ -77,7 +77,9 @@ class SQLite(Queries):
         item, event = born
         stored = database.count(insert, values)
         if stored and item.record:
-            database.count(self.insert_record, births.sqlite_row(event, recording))
+            [(life,)] = database.rows(self.insert_record, births.sqlite_row(event, recording))
+            if life:  # what its former life was stamped with is not its own
+                stamp_rows.forget(database, [event.message_id])
         return stored
 
     def finish(self, database: Database, worker_id: str, claims: Sequence[tuple[int, int]]) -> set[int]:

@@ -124,11 +124,7 @@ class Holding:
 
     def take_all(self, line: str) -> list[Held]:
         """Take out of a line all that waits there; it is still held."""
-        waiting = self._lines.pop(line, deque())
-        kept = deque(held for held in waiting if held.lost)  # what was judged here is told of here
-        if kept:
-            self._lines[line] = kept
-        return [held for held in waiting if not held.lost]
+        return list(self._lines.pop(line, ()))
 
     def has_further(self, line: str) -> bool:
         """Whether :meth:`take_further` would find anything."""

@@ -297,12 +297,14 @@ class Intake:
                 self._channel.queue_delete(self._broker.topology.notes(held.envelope.message_id))
 
     def _put_back(self, back: list[Held]) -> None:
-        """Nobody has started these, so none counts as given out."""
+        """Nobody has started these, so none counts as given out. Of one that was lost before nothing is remembered:
+        whoever gets it next finds its notes again, and tells the same of them."""
         now = clock.monotonic()
         for message_id in [i for i, (_, until) in self._familiar.items() if until <= now]:
             del self._familiar[message_id]
         for held in back:
-            self._familiar[held.envelope.message_id] = (held.place, now + GRACE)
+            if not held.lost:
+                self._familiar[held.envelope.message_id] = (held.place, now + GRACE)
             self._channel.basic_nack(held.tag, requeue=True)
         self.holding.release([held.tag for held in back])
 

@@ -47,6 +47,7 @@ class Parcel:
             of happens all the same.
         is_safe: it waits elsewhere, too, and its caller need not: it hears at once as well, and nothing has happened.
         hurries: its caller waits less than others do, also for a connection.
+        is_bounded: whether its caller waits until the deadline for a connection, and not longer.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Parcel:
         patient: bool = True,
         is_safe: bool = False,
         hurries: bool = False,
+        is_bounded: bool = True,
     ) -> None:
         self.items = items
         self.events = events
@@ -64,6 +66,7 @@ class Parcel:
         self.patient = patient
         self.waits_while_blocked = patient and not is_safe
         self.hurries = hurries
+        self.is_bounded = is_bounded
         self.is_done = False
         self.is_taken = False
         self.is_left = False

@@ -89,13 +89,14 @@ class Publisher:
     ) -> BrokerError | None:
         """As :meth:`send`, but the items say themselves what became of them; the error is for the others.
 
-        Who says ``seconds`` of what is safe waits no longer for a connection either.
+        Who says ``seconds`` of what is safe, or says none, waits no longer for a connection either. Everybody else has
+        as long for each step on the way to one as a send may take.
         """
         wait = usual = self._broker.send_timeout / 1000
         hurries = is_safe and seconds is not None
         if seconds is not None:
             wait = min(seconds, usual) if hurries else seconds
-        parcel = Parcel(items, events, clock.monotonic() + wait, patient, is_safe, hurries)
+        parcel = Parcel(items, events, clock.monotonic() + wait, patient, is_safe, hurries, seconds is None or hurries)
         try:
             if self._join(parcel):
                 self._lead(parcel)
@@ -272,5 +273,10 @@ def _fits(parcel: Parcel, first: Parcel, number: int) -> bool:
 
 
 def _end_of(batch: Sequence[Parcel]) -> float:
-    """When whoever publishes a batch stops waiting for a connection, on the monotonic clock."""
-    return batch[0].deadline if batch[0].hurries else inf
+    """When whoever publishes a batch stops waiting for a connection, on the monotonic clock.
+
+    Those who hurry end together; of others, one that came later may have it opened for those who have given up.
+    """
+    if batch[0].hurries:
+        return batch[0].deadline
+    return max(parcel.deadline if parcel.is_bounded else inf for parcel in batch)

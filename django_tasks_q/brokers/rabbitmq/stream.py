@@ -74,7 +74,7 @@ class Stream(amqp.Connection):  # type: ignore[misc]
         self._poller.register(self._socket, select.POLLIN)
         self._on_stream_connected()
         if not self._is_welcomed() or self._failure is not None:
-            reason = self._failure or f"no answer within {self.timeout:g} s"
+            reason = self._failure or f"no answer within {self.timeout:.3g} s"
             self.abort()
             raise ConnectionFailed(f"RabbitMQ at {_where(self.params)} refused the connection: {reason}")
 
