@@ -27,6 +27,9 @@ _LOOK = 1.0
 _CARE = 60.0
 """Seconds between two rounds of what keeps the rows in order."""
 
+_SOON = 1.0
+"""The same after a round that removed old rows: a long catch-up leaves more of them than one batch."""
+
 _REST = 10.0
 """Seconds until an entry is tried again whose message could not be made."""
 
@@ -77,9 +80,8 @@ class Scheduler(Service):
             self._rows.declare(self._entries.values())
         for name in self._rows.forget():
             logger.info("Schedule %r is gone from the code; its rows are removed.", name)
-        if self._leads:
-            self._rows.prune()
-        self._care_at = clock.monotonic() + _CARE
+        has_more = self._leads and bool(self._rows.prune())
+        self._care_at = clock.monotonic() + (_SOON if has_more else _CARE)
 
     def _follow(self) -> float:
         self._leads = False

@@ -12,6 +12,7 @@ import pytest
 
 from django_tasks_q import Message, clock
 from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.dialect import SQLITE
 from django_tasks_q.keeper import scheduler as scheduler_module
 from django_tasks_q.keeper.scheduler import Scheduler
 from django_tasks_q.keeper.service import Service
@@ -521,6 +522,23 @@ def test_only_the_last_runs_of_each_entry_are_kept(place: Place) -> None:
 
     assert place.slots("many") == [NOON + number for number in range(7, KEPT + 7)]
     assert place.slots("few") == [NOON]
+
+
+def test_the_runs_that_a_long_catch_up_leaves_go_in_batches_one_soon_after_the_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.actor(schedule=EVERY_MINUTE)
+    leader = begin(place)
+    rows = ScheduleRows(place.database)
+    for number in range(KEPT + 2 * SQLITE.batch + 7):
+        rows.add_run("tick", NOON + number, "message")
+    monkeypatch.setattr(scheduler_module, "_SOON", 0.0)
+    leader._care_at = 0.0
+
+    for _ in range(4):
+        leader.work()
+
+    assert place.runs.filter(entry_id="tick").count() == KEPT
 
 
 def test_the_stub_broker_has_no_scheduler() -> None:
