@@ -102,7 +102,7 @@ class GatheredItems(ABC):
 
     @abstractmethod
     def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> tuple[list[bytes], bool]:
-        """The items of a message, oldest first, and whether others are left.
+        """The items of a message, oldest first, and whether it leaves some that it was the first to see.
 
         Those that it has, for it may have been here before; where it has none, up to ``size`` that nobody has taken:
         they are its own from now on, whatever becomes of this attempt.

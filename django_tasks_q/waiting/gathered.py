@@ -124,15 +124,17 @@ class GatheredRows:
 
     def take(self, collection: str, message_id: str, size: int) -> tuple[list[bytes], bool]:
         own = self._own(message_id)
-        if not own and self._take(collection, message_id, size):
-            own = self._own(message_id)
-        return own, len(own) >= size and bool(self.waiting(collection, 1))
+        if own:
+            return own, False
+        self._take(collection, message_id, size)
+        taken = self._own(message_id)
+        return taken, len(taken) == size and bool(self.waiting(collection, 1))
 
     def _own(self, message_id: str) -> list[bytes]:
         sql = f"SELECT item FROM {_TABLE} WHERE taken_by = {self._words.mark} ORDER BY id"
         return [bytes(row[0]) for row in self._database.rows(sql, (message_id,))]
 
-    def _take(self, collection: str, message_id: str, size: int) -> int:
+    def _take(self, collection: str, message_id: str, size: int) -> None:
         words, m = self._words, self._words.mark
         index = "" if words.returning else f" FORCE INDEX ({_INDEX})"
         chosen = (
@@ -141,16 +143,14 @@ class GatheredRows:
         )
         change = f"SET taken_by = {m}, taken_at = {words.now_ms}"
         if words.returning:
-            return self._database.count(
+            self._database.count(
                 # Materialized: as a plain condition PostgreSQL may ask for it once for each row, beyond the limit.
                 f"WITH batch AS MATERIALIZED ({chosen}) UPDATE {_TABLE} {change} "
                 f"WHERE id {words.among.format('SELECT id FROM batch')}",
                 (collection, size, message_id),
             )
-        found = self._database.rows(chosen, (collection, size))
-        if not found:
-            return 0
-        return self._database.count(f"UPDATE {by_keys(_TABLE)} {change}", (keys([row[0] for row in found]), message_id))
+        elif found := self._database.rows(chosen, (collection, size)):
+            self._database.count(f"UPDATE {by_keys(_TABLE)} {change}", (keys([row[0] for row in found]), message_id))
 
     def delete(self, message_ids: Sequence[str]) -> int:
         """The rows of these messages; how many there were."""
