@@ -109,6 +109,10 @@ class GatheredItems(ABC):
         """
 
     @abstractmethod
+    def taken(self, broker: Broker, message_id: str) -> list[bytes]:
+        """What a message has taken, oldest first."""
+
+    @abstractmethod
     def forget(self, broker: Broker, message_id: str) -> None:
         """Delete the items of a message: it is done with them."""
 

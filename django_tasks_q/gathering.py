@@ -15,7 +15,7 @@ from .gather import GATHERS, MOST, Collection, Gather, GatheredItems, collection
 from .logging import get_logger
 from .message import Message, get_encoder
 from .outbox import COMMIT_PATIENCE, safe
-from .unique import UNTIL_STARTED
+from .unique import HELD, UNTIL_STARTED
 
 if TYPE_CHECKING:
     from .actor import Actor
@@ -29,6 +29,9 @@ _REST = 1.0
 sends."""
 
 _ITEM = "item"
+
+_OF_COLLECTORS = frozenset({GATHERS, HELD, "unique", "unique_key", "on_conflict", "delay"})
+"""What makes a message a collector."""
 
 
 class _Rest:
@@ -125,8 +128,31 @@ def take(broker: Broker, actor: Actor[Any, Any], message: MessageProxy) -> None:
     message.has_gathered = True
     if more:
         _collect_rest(actor, key)
+    message.args = (_decoded(items),)
+
+
+def _decoded(items: Iterable[bytes]) -> list[Any]:
     decode = get_encoder().decode
-    message.args = ([decode(item)[_ITEM] for item in items],)
+    return [decode(item)[_ITEM] for item in items]
+
+
+def taken(broker: Broker, message_id: str) -> list[Any]:
+    """The items that a collector has taken and is not done with. Raises as :func:`store`, and DecodeError."""
+    return _decoded(store(broker).taken(broker, message_id))
+
+
+def with_items(broker: Broker, message: Message[Any]) -> Message[Any]:
+    """A collector as the message that it is for its actor, with its items as its argument; others as they are.
+
+    Who sends a copy of it sends that list, and takes nothing. Errors as :func:`taken`.
+    """
+    if GATHERS not in message.options:
+        return message
+    options = {name: value for name, value in message.options.items() if name not in _OF_COLLECTORS}
+    return Message(
+        message.queue_name, message.actor_name, (taken(broker, message.message_id),), {}, options,
+        message.message_id, message.message_timestamp, message.unknown,
+    )  # fmt: skip
 
 
 def _collect_rest(actor: Actor[Any, Any], key: str) -> None:

@@ -59,6 +59,9 @@ class DatabaseGatheredItems(GatheredItems):
         database = self._database(broker)
         return commit_apart(database, lambda: GatheredRows(database).take(collection.id, message_id, size))
 
+    def taken(self, broker: Broker, message_id: str) -> list[bytes]:
+        return GatheredRows(self._database(broker)).taken(message_id)
+
     def forget(self, broker: Broker, message_id: str) -> None:
         database = self._database(broker)
         commit_apart(database, lambda: GatheredRows(database).delete([message_id]))
@@ -123,14 +126,14 @@ class GatheredRows:
         return int(rows[0][0])
 
     def take(self, collection: str, message_id: str, size: int) -> tuple[list[bytes], bool]:
-        own = self._own(message_id)
+        own = self.taken(message_id)
         if own:
             return own, False
         self._take(collection, message_id, size)
-        taken = self._own(message_id)
-        return taken, len(taken) == size and bool(self.waiting(collection, 1))
+        own = self.taken(message_id)
+        return own, len(own) == size and bool(self.waiting(collection, 1))
 
-    def _own(self, message_id: str) -> list[bytes]:
+    def taken(self, message_id: str) -> list[bytes]:
         sql = f"SELECT item FROM {_TABLE} WHERE taken_by = {self._words.mark} ORDER BY id"
         return [bytes(row[0]) for row in self._database.rows(sql, (message_id,))]
 

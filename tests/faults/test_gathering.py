@@ -1,4 +1,4 @@
-"""Gathered items, with many who add them at once and with those who die: each runs once, in runs of at most the size."""
+"""Gathered items, with many who add them and with those who die: each runs once, in runs of at most the size."""
 
 from __future__ import annotations
 
