@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .. import clock
 from ..actor import Actor
 from ..broker import Broker
 from ..gather import Gather
@@ -24,6 +25,9 @@ MARGIN = 3_000
 
 _UNTOLD = 3_600_000
 """Milliseconds after which something is recorded of a message that has taken items, or never will be."""
+
+_REST = 15.0
+"""Seconds between two looks at what messages have taken: nobody waits for that, and dead letters keep theirs long."""
 
 _COLLECTIONS = 200
 _MESSAGES = 200
@@ -50,6 +54,7 @@ class Gathered(Service):
         self._leads = False
         self._after = ""
         self._after_message = ""
+        self._judge_at = 0.0
 
     def work(self) -> None:
         actors = {name: actor for name, actor in self._broker.actors.items() if actor.options.get("gather")}
@@ -60,7 +65,9 @@ class Gathered(Service):
             return
         self._leads = self._lease.hold()
         if self._leads:
-            self._judge()
+            if clock.monotonic() >= self._judge_at:
+                self._judge()
+                self._judge_at = clock.monotonic() + _REST
             self._send(actors)
 
     def close(self) -> None:
