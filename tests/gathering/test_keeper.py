@@ -210,3 +210,18 @@ def test_items_that_cannot_be_deleted_are_left_to_the_keeper(
     assert "could not be deleted yet" in caplog.text
     place.keep()
     assert place.is_empty()
+
+
+@IN_EACH_DATABASE
+def test_items_of_a_collector_that_was_discarded_before_it_started_are_for_the_next(place: Place) -> None:
+    index = place.declare(wait=1)
+    index.gather(1)
+    [waiting] = [*place.broker.peek("default", "delayed"), *place.broker.peek("default", "ready")]
+    assert place.broker.discard([waiting.message_id]) == [waiting.message_id]
+    age(place, gathered.MARGIN + 1)
+
+    place.keep()
+    place.work(1)
+
+    assert place.runs == [[1]]
+    assert place.ids != [waiting.message_id]
