@@ -149,7 +149,7 @@ def test_each_item_of_a_killed_worker_runs(
     )
 
     # When somebody else runs them
-    until(lambda: runs.lists(), 40, tree.story)
+    until(ledger.completed, 40, tree.story)
 
     # Then it was the same message with the same items
     assert runs.lists() == [items]
