@@ -53,6 +53,7 @@ from .errors import (
     TimeLimitExceeded,
     UnsupportedVersion,
 )
+from .gather import Gather
 from .generic import GenericActor
 from .logging import get_logger
 from .message import Message, get_encoder, set_encoder
@@ -89,6 +90,7 @@ __all__ = [
     "DuplicateMessage",
     "EncodeError",
     "Encoder",
+    "Gather",
     "GenericActor",
     "HardTimeLimit",
     "Interrupt",

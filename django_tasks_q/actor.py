@@ -12,6 +12,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from .broker import Broker, get_broker
 from .common import MAX_NAME_LENGTH, check_priority, check_queue_name
+from .gathering import gather
 from .logging import get_logger
 from .message import Message
 from .options import check_actor_options, message_options, plain, when
@@ -53,6 +54,8 @@ class Actor(Generic[P, R]):
         self.signature = Signature(fn)
         if self.options.get("schedule") is not None:
             self.signature.check((), {})  # with which each slot calls it
+        if self.options.get("gather") is not None:
+            self.signature.check(([],), {})
         self.logger = get_logger(fn.__module__ or "_", actor_name)
         self.__doc__ = fn.__doc__
         self.__name__ = getattr(fn, "__name__", actor_name)
@@ -187,6 +190,33 @@ class Actor(Generic[P, R]):
         """
         return self.broker.unique_holder(self.message(*args, **kwargs))
 
+    def gather(self, item: Any, *, key: str = "") -> None:
+        """Have an item run together with others: the function gets a list of them, as ``gather=`` of the actor says.
+
+        Items of different keys never share a run. It is part of the transaction that is open on the database of the
+        records, and goes with a rollback; at once when none is open. Once it is committed it runs, whatever happens to
+        this process or the broker: then a broker that is away is nobody's error.
+
+        Raises:
+            ValueError: the actor is declared without ``gather``, or a key that is no printable text.
+            EncodeError: the item cannot be encoded; the error names its path.
+            BrokerConnectionError: the database of the records cannot be reached.
+            BrokerNotReady: it has no tables, or there is none.
+        """
+        gather(self, (item,), key)
+
+    def gather_many(self, items: Iterable[Any], *, key: str = "") -> None:
+        """:meth:`gather` for many items, all or none of them, in the order in which runs get them."""
+        gather(self, items, key)
+
+    async def agather(self, item: Any, *, key: str = "") -> None:
+        """:meth:`gather` from async code, without blocking the event loop."""
+        await _off_the_loop(self.gather, item, key=key)
+
+    async def agather_many(self, items: Iterable[Any], *, key: str = "") -> None:
+        """:meth:`gather_many` from async code, without blocking the event loop."""
+        await _off_the_loop(self.gather_many, items, key=key)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now."""
         if not self.logger.isEnabledFor(10):
@@ -282,7 +312,8 @@ def actor(
 
     Raises:
         ValueError: an unknown option, a bad name, queue, priority or schedule, or a name that another function has.
-        TypeError: it has a schedule, and its function cannot be called without arguments.
+        TypeError: it has a schedule, and its function cannot be called without arguments; or it gathers items, and
+            cannot be called with a list.
     """
 
     def decorate(fn: Callable[..., Any]) -> Any:

@@ -17,6 +17,7 @@ from .actor import Actor
 from .broker import get_broker, set_broker_factory
 from .brokers.unusable import UnusableBroker
 from .configured import make_worker_services, rate_limiter_backend, result_backend, settings_broker
+from .gather import set_gathered_items
 from .logging import get_logger
 from .message import set_lookup
 from .outbox import set_outbox
@@ -50,13 +51,14 @@ class DjangoTasksQConfig(AppConfig):
         from . import checks
         from .control_rows import DatabaseControlStore
         from .operations import lookup
-        from .waiting import DatabaseOutbox, DatabaseUniqueHolders, DatabaseWaitingRoom
+        from .waiting import DatabaseGatheredItems, DatabaseOutbox, DatabaseUniqueHolders, DatabaseWaitingRoom
 
         set_lookup(lookup)
         set_outbox(DatabaseOutbox())
         set_waiting_room(DatabaseWaitingRoom())
         set_control_store_factory(lambda broker: DatabaseControlStore(broker, records_database.alias(broker)))
         set_unique_holders(DatabaseUniqueHolders())
+        set_gathered_items(DatabaseGatheredItems())
         checks.register_checks()
         setting_changed.connect(settings_broker.follow)
         error = _wrong_settings()

@@ -175,9 +175,11 @@ class MessageProxy:
 
     Attributes:
         latest_progress: what the running code said of itself last.
+        has_gathered: whether its argument is a list of items that were gathered for it.
     """
 
     latest_progress: Progress | None = None
+    has_gathered: bool = False
 
     __slots__ = (
         "__dict__",

@@ -404,6 +404,31 @@ class UniqueHolder(models.Model):
         return f"{self.unique_key} {self.message_id}"
 
 
+class GatheredItem(models.Model):
+    """An item that waits to be gathered into one run with others, or that a message has taken.
+
+    ``collection``: which items share runs, those of one actor and key. ``item``: encoded as messages are. ``taken_by``:
+    the id of the message that runs it, empty while it waits. Times are epoch milliseconds of the database.
+    """
+
+    collection = IdField(max_length=32)
+    actor_name = NameField(max_length=MAX_NAME_LENGTH)
+    gather_key = NameField(max_length=MAX_NAME_LENGTH, default="", blank=True)
+    item = models.BinaryField()
+    created_at = models.BigIntegerField()
+    taken_by = IdField(max_length=MAX_ID_LENGTH, default="", blank=True)
+    taken_at = models.BigIntegerField(null=True)
+
+    class Meta:
+        verbose_name = _("gathered item")
+        verbose_name_plural = _("gathered items")
+        default_permissions = ()
+        indexes = [models.Index(fields=["taken_by", "collection", "id"], name="dtq_gathered_taken")]
+
+    def __str__(self) -> str:
+        return f"{self.actor_name} {self.gather_key}"
+
+
 class WaitingMessage(models.Model):
     """A message that the database keeps for a broker that cannot, or that waits for its transaction to commit.
 

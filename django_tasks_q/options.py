@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import stamps
 from .common import check_priority
 from .errors import did_you_mean
+from .gather import check_gather
 from .message import MAX_ID_LENGTH
 from .outcomes import milliseconds
 from .rate_limits import parse_rate
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 _FOR_BOTH = frozenset({"delivery_limit", "inherit_stamps", "on_conflict", "record", "stamps", "unique", "unique_key"})
 """Options that the engine itself reads, for actors and messages alike."""
 
-_FOR_ACTORS = _FOR_BOTH | {"on_commit", "schedule"}
+_FOR_ACTORS = _FOR_BOTH | {"gather", "on_commit", "schedule"}
 """What the engine reads of actors."""
 
 _MESSAGE_ONLY = frozenset({"priority", "broker_priority", "message_id", "pipe_target"})
-_ACTOR_ONLY = frozenset({"retry_when", "throws", "queue_name", "schedule"})
+_ACTOR_ONLY = frozenset({"gather", "retry_when", "throws", "queue_name", "schedule"})
 _KEYS = ("concurrency_key", "rate_limit_key", "unique_key")
 _TARGETS = ("on_failure", "on_success", "on_retry_exhausted")
 _DURATIONS = ("min_backoff", "max_backoff", "max_age", "time_limit", "result_ttl")
@@ -41,6 +42,7 @@ def check_actor_options(broker: Broker, options: Mapping[str, Any], what: str) -
     callback that is no actor. ``what`` names who was told the options."""
     _check_numbers(options)
     _check_schedule(options, what)
+    check_gather(options)
     _named_targets(options)
     _refuse_unknown(options, broker.actor_options | _FOR_ACTORS, what)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import BoundedSemaphore, local
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import (
     Error,
@@ -28,6 +28,7 @@ from . import clock
 from .errors import BrokerConnectionError, BrokerNotReady
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 _AT_ONCE = 2
 _FRESH = 5.0
@@ -160,6 +161,18 @@ class Database:
         except BaseException:
             self._rollback()
             raise
+
+    def in_own_transaction(self, step: Callable[[], T]) -> T:
+        """Run ``step`` in :meth:`transaction`, and again where the server ended that for another one to go on."""
+        for _ in range(_DEADLOCKS):
+            try:
+                with self.transaction():
+                    return step()
+            except BrokerConnectionError as error:
+                if not _is_deadlock(error):
+                    raise
+        with self.transaction():
+            return step()
 
     def _begin(self) -> None:
         if self.vendor == "postgresql":
@@ -344,6 +357,20 @@ def _is_missing_table(error: Exception) -> bool:
     text = str(error)
     sqlstate = getattr(error.__cause__, "sqlstate", None)
     return "no such table" in text or sqlstate == "42P01" or _mysql_number(error) == _MYSQL_NO_TABLE
+
+
+_DEADLOCKS = 5
+"""How often in a row a transaction may be the one that is ended."""
+
+_MYSQL_DEADLOCK = 1213
+
+
+def _is_deadlock(error: BrokerConnectionError) -> bool:
+    """Whether the server chose this one of transactions that waited for each other; nothing of it has happened."""
+    cause = error.__cause__
+    if not isinstance(cause, Exception):
+        return False
+    return _mysql_number(cause) == _MYSQL_DEADLOCK or getattr(cause.__cause__, "sqlstate", None) == "40P01"
 
 
 def _is_bad_data(error: Exception) -> bool:

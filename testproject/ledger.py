@@ -24,7 +24,7 @@ def write(event: str, actor_name: str) -> None:
     """Append one line about the message that runs here, if there is a ledger."""
     path = os.environ.get(PATH_VARIABLE)
     if path:
-        _append(path, _line(event, actor_name))
+        append(path, _line(event, actor_name))
 
 
 def recorded(function: Callable[P, R]) -> Callable[P, R]:
@@ -72,7 +72,7 @@ def _line(event: str, actor_name: str) -> bytes:
     return json.dumps(entry).encode() + b"\n"
 
 
-def _append(path: str, line: bytes) -> None:
+def append(path: str, line: bytes) -> None:
     """One write on an appending descriptor: lines of many processes never mix, and a kill never leaves half of one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:

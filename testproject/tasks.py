@@ -1,5 +1,5 @@
 """Where the engine finds the misbehaving actors: it imports the `tasks` module of every installed app."""
 
-from testproject import exclusive, misbehave
+from testproject import exclusive, gathering, misbehave
 
-__all__ = ["exclusive", "misbehave"]
+__all__ = ["exclusive", "gathering", "misbehave"]

@@ -16,6 +16,7 @@ from ..operations.filters import records
 from ..progress import LONGEST_TEXT
 from ..states import State
 from . import presentation, progress
+from .gathered_items import gathered_items
 from .stored_result import stored_result
 
 MOST_ATTEMPTS = 100
@@ -173,6 +174,7 @@ def facts(record: MessageRecord) -> list[tuple[str, Any]]:
         (_("Lost deliveries"), record.lost or ""),
         (_("Life"), record.life + 1),
         (_("Progress"), _progress(record)),
+        (_("Gathered items"), gathered_items(record)),
         (_("Result"), stored_result(record)),
     ]
     return [(name, value) for name, value in named if value != ""]

@@ -18,6 +18,7 @@ from ..waker import Waker
 from ..worker.board import Region
 from ..worker.worker import new_worker_id
 from .control import ControlService, Sweeper
+from .gathered import Gathered
 from .groups import Groups
 from .mirror_service import MirrorService
 from .mutex_mirror import MutexMirror
@@ -61,6 +62,7 @@ def make_services(
         Pruner(broker, database, owner),
         Reconciler(broker, database, owner),
         Groups(broker, database, owner),
+        Gathered(broker, database, owner),
         MutexMirror(database, board),
         Scheduler(broker, database, owner),
         *([] if broker.journal is None else [MirrorService(broker, owner)]),

@@ -9,6 +9,7 @@ from ..broker import get_broker, refuse_one_id
 from ..control.unseen_members import UnseenMembers
 from ..deliveries import Held
 from ..errors import NotADeadLetter
+from ..gathering import with_items
 from ..message import Message
 from . import forgotten
 
@@ -60,7 +61,7 @@ def requeue_edited(message_id: str, args: list[Any], kwargs: dict[str, Any]) -> 
         BrokerConnectionError: the broker cannot be reached.
     """
     broker = get_broker()
-    message = Message.decode(_dead(message_id).delivery.payload)
+    message = with_items(broker, Message.decode(_dead(message_id).delivery.payload))
     copy = _edited(message, args, kwargs)
     broker.get_actor(message.actor_name).signature.check(copy.args, copy.kwargs)
     if not broker.replace(message_id, copy):
@@ -69,15 +70,17 @@ def requeue_edited(message_id: str, args: list[Any], kwargs: dict[str, Any]) -> 
 
 
 def original(message_id: str) -> Message[Any] | None:
-    """A whole dead letter, with the arguments that records may hide; None when the broker has it no more.
+    """A whole dead letter, with the arguments that records may hide, and the items that were gathered for it; None when
+    the broker has it no more.
 
     Who shows it has asked for the permission to requeue, which says nothing about messages that still wait or run: of
     those NotADeadLetter is raised. DecodeError for one that nobody can read.
     """
-    held = get_broker().look_up([message_id]).get(message_id)
+    broker = get_broker()
+    held = broker.look_up([message_id]).get(message_id)
     if held is not None and held.state != "dead":
         raise _gone(message_id)
-    return None if held is None else Message.decode(held.delivery.payload)
+    return None if held is None else with_items(broker, Message.decode(held.delivery.payload))
 
 
 def _dead(message_id: str) -> Held:

@@ -14,13 +14,14 @@ T = TypeVar("T")
 def commit_apart(database: Database, work: Callable[[], T]) -> T:
     """Run ``work`` in a transaction of its own, committed when this returns, and return what it returns.
 
+    Where the server ends that as a deadlock, ``work`` is run once more.
+
     Within the caller's transaction that needs another connection, in a thread that ends with it. Where it cannot be
     had it becomes part of the caller's transaction: SQLite has one writer, who may be the caller himself, and nobody
     else sees what a test has written that is rolled back at its end.
     """
     if not database.is_in_transaction:
-        with database.transaction():
-            return work()
+        return database.in_own_transaction(work)
     if database.vendor == "sqlite" or is_a_tests(database.connection):
         with database.atomic(savepoint=True):
             return work()
@@ -36,7 +37,6 @@ def is_a_tests(connection: Any) -> bool:
 
 def _commit(database: Database, work: Callable[[], T]) -> T:
     try:
-        with database.transaction():
-            return work()
+        return database.in_own_transaction(work)
     finally:
         database.close()

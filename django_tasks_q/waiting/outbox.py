@@ -58,7 +58,7 @@ class DatabaseOutbox(Outbox):
             raise DuplicateMessage("A message with one of these ids waits for its commit already.")
         if not hears_of_commit:
             return  # a transaction that Django does not manage: nobody tells us of its end, so the relay does it
-        block = _outermost(connection)
+        block = outermost(connection)
         for start in range(0, len(outgoing), MAX_BATCH):
             part = outgoing[start : start + MAX_BATCH]
             batch = getattr(connection, "_django_tasks_q_batch", None)
@@ -192,6 +192,6 @@ class _Batch:
             self._outbox.publish(self._broker, self._database, self._waiting)
 
 
-def _outermost(connection: Any) -> object:
+def outermost(connection: Any) -> object:
     """The block that the transaction began with; None in a test's own transaction, where callbacks stay single."""
     return next((block for block in connection.atomic_blocks if not block._from_testcase), None)

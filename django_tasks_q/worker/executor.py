@@ -14,6 +14,8 @@ from ..context import Running, context_of
 from ..deliveries import Delivery, MessageProxy, Outgoing, Settlement
 from ..errors import DecodeError, MessageRevoked, RateLimitExceeded, Shutdown, SkipMessage, UnsupportedVersion
 from ..errors import Retry as RetryRequest
+from ..gather import GATHERS
+from ..gathering import forget, take
 from ..logging import get_logger
 from ..message import Message
 from ..middleware import Retries
@@ -24,12 +26,14 @@ from ..outcomes import (
     SKIPPED,
     UNDECODABLE,
     Dead,
+    Done,
     ErrorInfo,
     Outcome,
     Parked,
     Requeue,
     Retry,
     Revoked,
+    Skipped,
     decide_unknown_actor,
 )
 from ..results.middleware import failure_of
@@ -165,6 +169,8 @@ class Executor:
                 attempt.actor.signature.check(proxy.args, proxy.kwargs)
                 if HELD in proxy.options and proxy.options.get("unique") == UNTIL_STARTED:
                     self._broker.let_go(attempt.delivery, proxy.options[HELD])
+                    if GATHERS in proxy.options:
+                        take(self._broker, attempt.actor, proxy)
                 if not calls:
                     return None
                 result = self._call(attempt)
@@ -199,6 +205,8 @@ class Executor:
         proxy.outcome = outcome
         if self._broker.hooks("after_result"):
             then, outcome = self._tell_the_group(proxy, outcome, then)
+        if proxy.has_gathered and isinstance(outcome, Done | Skipped | Revoked):
+            forget(self._broker, proxy)
         proxy.has_ended = True
         return Finished(self._settlement(attempt, outcome, exception, then), proxy)
 

@@ -153,7 +153,8 @@ def test_rate_limits(read: Callable[..., Examples]) -> None:
     feed.objects.filter.assert_called_once_with(pk=1, token__lte=2)
 
 
-def test_unique(read: Callable[..., Examples]) -> None:
+@pytest.mark.django_db
+def test_unique(read: Callable[..., Examples], capsys: pytest.CaptureFixture[str]) -> None:
     examples = read("unique")
 
     names = examples.run("__name__") and examples.names
@@ -167,6 +168,11 @@ def test_unique(read: Callable[..., Examples]) -> None:
     examples.run()
     (delivery,) = get_broker().peek("default", "delayed")
     assert Message.decode(delivery.payload).args == (1, 2)
+    with on_commit():
+        examples.run()
+    assert drain() == []
+    drain(with_delayed=True)
+    assert sorted(capsys.readouterr().out.splitlines()) == ["indexing [1]", "indexing [7, 8, 9]"]
 
 
 @pytest.mark.django_db

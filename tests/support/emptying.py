@@ -14,6 +14,7 @@ TABLES = (
     "django_tasks_q_actorstate",
     "django_tasks_q_attempt",
     "django_tasks_q_controlversion",
+    "django_tasks_q_gathereditem",
     "django_tasks_q_messagerecord",
     "django_tasks_q_messageresult",
     "django_tasks_q_queuedmessage",

@@ -21,7 +21,7 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.Shutdown django_tasks_q.SkipMessage
         django_tasks_q.TimeLimitExceeded django_tasks_q.UnsupportedVersion django_tasks_q.GenericActor
         django_tasks_q.group django_tasks_q.PartialSendError django_tasks_q.QueueMismatch django_tasks_q.set_progress
-        django_tasks_q.Progress
+        django_tasks_q.Progress django_tasks_q.Gather
         django_tasks_q.stamping
         django_tasks_q.revoke django_tasks_q.revoke_by_stamped_headers django_tasks_q.lift django_tasks_q.pause_queue
         django_tasks_q.resume_queue django_tasks_q.pause_actor django_tasks_q.resume_actor
@@ -50,7 +50,8 @@ NAMES: dict[str, list[str]] = {
         django_tasks_q.models.MessageResult
         django_tasks_q.models.WorkerProcess django_tasks_q.models.QueueState django_tasks_q.models.QueueSample
         django_tasks_q.models.Revocation django_tasks_q.models.ScheduleEntry django_tasks_q.models.ScheduleRun
-        django_tasks_q.models.WaitingMessage django_tasks_q.models.QueuedMessage django_tasks_q.models.QueueWorker
+        django_tasks_q.models.WaitingMessage django_tasks_q.models.GatheredItem
+        django_tasks_q.models.QueuedMessage django_tasks_q.models.QueueWorker
         django_tasks_q.tasks_backend.TasksBackend django_tasks_q.middleware.database_connections.DatabaseConnections
         django_tasks_q.testing.drain django_tasks_q.testing.assert_sent django_tasks_q.encoder.TypedJSONEncoder
         django_tasks_q.testing.adrain django_tasks_q.testing.assert_not_sent django_tasks_q.testing.capture
@@ -79,7 +80,8 @@ NAMES: dict[str, list[str]] = {
         @actor(delivery_limit=) @actor(store_results=) @actor(result_ttl=) @actor(rate_limit=)
         @actor(rate_limit_key=) @actor(concurrency=) @actor(concurrency_key=) @actor(stamps=)
         @actor(inherit_stamps=) @actor(unique=)
-        @actor(unique_key=) @actor(on_conflict=) @actor(schedule=) @actor(record=) send_with_options(args=)
+        @actor(unique_key=) @actor(on_conflict=) @actor(schedule=) @actor(record=) @actor(gather=)
+        send_with_options(args=)
         send_with_options(kwargs=) send_with_options(delay=) send_with_options(eta=)
         send_with_options(message_id=) send_with_options(priority=) send_with_options(max_retries=)
         send_with_options(min_backoff=) send_with_options(max_backoff=) send_with_options(on_retry_exhausted=)
@@ -103,7 +105,8 @@ NAMES: dict[str, list[str]] = {
     "call": """
         Worker.start() Worker.pause() Worker.resume() Worker.stop() Worker.join() Actor.send() Actor.send_with_options()
         Actor.asend() Actor.asend_with_options() Actor.message() Actor.message_with_options() Actor.__call__()
-        Actor.send_on_commit() Actor.send_on_commit_with_options() Actor.asend_on_commit() send_many() Broker.enqueue()
+        Actor.send_on_commit() Actor.send_on_commit_with_options() Actor.asend_on_commit()
+        Actor.gather() Actor.gather_many() Actor.agather() Actor.agather_many() send_many() Broker.enqueue()
         Broker.enqueue_many() Message.__or__() Message.encode() Message.decode() pipeline.run() pipeline.get_result()
         pipeline.get_results() Message.get_result() Message.aget_result() Broker.get_results_backend()
         group.run() group.add_completion_callback() group.get_results()

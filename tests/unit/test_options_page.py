@@ -91,7 +91,7 @@ def by_owner(start: str) -> dict[str, dict[str, str]]:
 def test_each_option_of_an_actor_has_a_row_with_its_default() -> None:
     stack = make_middleware()
     defaults = {name: getattr(item, name, None) for item in stack for name in item.actor_options}
-    defaults = {**defaults, "pipe_ignore": False, "throws": (), "on_commit": False, "schedule": None}
+    defaults = {**defaults, "pipe_ignore": False, "throws": (), "on_commit": False, "schedule": None, "gather": None}
     defaults |= {"stamps": None, "inherit_stamps": True}
     wanted = {name: shown(default) for name, default in defaults.items() if name not in OF_THE_ENGINE}
     wanted |= {"delivery_limit": "`DELIVERY_LIMIT`", "record": '`RECORDS["ENABLED"]`'}

@@ -41,6 +41,7 @@ from django_tasks_q import (
     Actor,
     Broker,
     DuplicateMessage,
+    Gather,
     Message,
     MessageProxy,
     MessageTooLarge,
@@ -293,6 +294,7 @@ VALUES: dict[str, Any] = {
     "unique": 60_000,
     "unique_key": "key",
     "on_conflict": "raise",
+    "gather": Gather(size=2, wait=60_000),
 }
 OWNERS: dict[str, Callable[..., Any]] = {
     "StubBroker": StubBroker,
@@ -668,6 +670,19 @@ def where_no_transaction_is_open_there_is_nothing_to_wait_for(
     work = declare(stub)
     sent = [work.send_on_commit(1), work.send_on_commit_with_options(args=(2,)), async_to_sync(work.asend_on_commit)(3)]
     assert [delivery.message_id for delivery in stub.peek("default")] == [message.message_id for message in sent]
+
+
+@example("call", "Actor.gather()", "Actor.gather_many()", "Actor.agather()", "Actor.agather_many()")
+def items_are_gathered_for_one_run(stub: StubBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored: list[bytes] = []
+    items = Mock(add=lambda broker, collection, items, committed: stored.extend(items))
+    monkeypatch.setattr("django_tasks_q.gather._items", items)
+    work = declare(stub, gather=Gather(size=2, wait=0))
+    work.gather(1)
+    work.gather_many([2, 3])
+    async_to_sync(work.agather)(4)
+    async_to_sync(work.agather_many)([5])
+    assert [json.loads(item)["item"] for item in stored] == [1, 2, 3, 4, 5]
 
 
 @example("call", "Actor.__call__()")

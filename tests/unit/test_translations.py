@@ -19,6 +19,7 @@ import django_tasks_q
 from django_tasks_q.models import (
     STATE_LABELS,
     ControlVersion,
+    GatheredItem,
     QueuedMessage,
     QueueWorker,
     RateLimitAdmissions,
@@ -33,6 +34,7 @@ PACKAGE = Path(django_tasks_q.__file__).parent
 CATALOGUE = PACKAGE / "locale" / "de" / "LC_MESSAGES" / "django"
 OF_THE_ENGINE = (
     ControlVersion,
+    GatheredItem,
     QueuedMessage,
     QueueWorker,
     RateLimitAdmissions,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,14 +115,16 @@ class DatabaseBroker(Broker):
     def _enqueue_unique(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
         database = self.database
         if database.is_in_transaction:
-            around: AbstractContextManager[None] = database.atomic(savepoint=True)
-        elif self.queries.sends_alone and len(outgoing) == 1 and not _moves_holders(outgoing[0]):
-            around = nullcontext()  # each statement is a step that may stand alone
-        else:
-            around = database.transaction()
-        with around:
-            stored = self.settler.store_unique(outgoing)
-            _refuse_duplicates(outgoing, stored.number + len(stored.left_out))
+            with database.atomic(savepoint=True):
+                return self._store_unique(outgoing)
+        if self.queries.sends_alone and len(outgoing) == 1 and not _moves_holders(outgoing[0]):
+            return self._store_unique(outgoing)  # each statement is a step that may stand alone
+        # MySQL has those who wait for one key meet in a deadlock when its holder lets it go.
+        return database.in_own_transaction(lambda: self._store_unique(outgoing))
+
+    def _store_unique(self, outgoing: Sequence[Outgoing]) -> Mapping[str, str]:
+        stored = self.settler.store_unique(outgoing)
+        _refuse_duplicates(outgoing, stored.number + len(stored.left_out))
         return stored.left_out
 
     def _holder_of(self, queue_name: str, key: str) -> str | None:

@@ -44,6 +44,10 @@ class MySQL(Queries):
     """Claimers step over each other's locks; a batch is one statement with a list of ids."""
 
     words = MYSQL
+    # With another condition beside the id the server may come by the index of that, which locks the entry first that
+    # whoever deletes the row locks last.
+    by_id = f"{QUEUE} FORCE INDEX (PRIMARY)"
+    delete_by_id = f"DELETE {QUEUE} FROM {QUEUE} FORCE INDEX (PRIMARY)"
     kept_key = "CONCAT(unique_key, '/', id)"
 
     def __init__(self) -> None:
@@ -60,7 +64,7 @@ class MySQL(Queries):
         )
         self._delete = f"DELETE {QUEUE} FROM {by_keys(QUEUE)}"
         self._move = (
-            f"UPDATE {QUEUE} SET place = %s, due_at = {self.now} + %s, retries = %s, lost = %s, dead_reason = %s, "
+            f"UPDATE {self.by_id} SET place = %s, due_at = {self.now} + %s, retries = %s, lost = %s, dead_reason = %s, "
             f"died_at = CASE WHEN %s THEN {self.now} ELSE 0 END, unique_key = {self.gives_key_up}, "
             "payload = COALESCE(UNHEX(%s), payload), owner = '', started_at = 0 "
             "WHERE id = %s AND deliveries = %s AND place = 2 AND owner = %s"

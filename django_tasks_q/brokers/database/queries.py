@@ -61,6 +61,12 @@ class Queries(ABC):
     is_here: ClassVar[bool] = False
     """Whether the database has this machine's clock."""
 
+    by_id: ClassVar[str] = QUEUE
+    """The queue in an UPDATE of the one row whose place in line is named."""
+
+    delete_by_id: ClassVar[str] = f"DELETE FROM {QUEUE}"
+    """The same for a DELETE."""
+
     kept_key: ClassVar[str] = "unique_key || '/' || id"
     """A key that was given up, and is remembered."""
 
@@ -96,7 +102,8 @@ class Queries(ABC):
         )
         """What is parked. Parameters: the mark, the queue, how many at most."""
         self.start = (
-            f"UPDATE {QUEUE} SET started_at = {m} WHERE id = {m} AND deliveries = {m} AND owner = {m} AND place = 2"
+            f"UPDATE {self.by_id} SET started_at = {m} "
+            f"WHERE id = {m} AND deliveries = {m} AND owner = {m} AND place = 2"
         )
         self.has_suspects = f"SELECT 1 FROM {QUEUE} WHERE place = 4 LIMIT 1"
         self.counts = (
@@ -111,20 +118,20 @@ class Queries(ABC):
         )
         """Dead letters that are too old. Parameters: their time to live in milliseconds, how many at most."""
         self.let_go = (
-            f"UPDATE {QUEUE} SET unique_key = {self.kept_key} "
+            f"UPDATE {self.by_id} SET unique_key = {self.kept_key} "
             f"WHERE id = {m} AND deliveries = {m} AND place = 2 AND LENGTH(unique_key) = {KEY_LENGTH}"
         )
         """The key of what begins to run. Parameters: the claim."""
         self.give_up_over = (
-            f"UPDATE {QUEUE} SET unique_key = {self.kept_key} "
+            f"UPDATE {self.by_id} SET unique_key = {self.kept_key} "
             f"WHERE id = {m} AND LENGTH(unique_key) = {KEY_LENGTH} AND unique_until <= {self.now}"
         )
         """The key of a message that has held it long enough. Parameters: its place in line."""
         self.holder = f"SELECT message_id FROM {QUEUE} WHERE unique_key = {m} AND {self.still_holds}"
-        self.drop_waiting = f"DELETE FROM {QUEUE} WHERE id = {m} AND deliveries = {m} AND place IN (0, 1, 4)"
+        self.drop_waiting = f"{self.delete_by_id} WHERE id = {m} AND deliveries = {m} AND place IN (0, 1, 4)"
         """What is replaced. Parameters: its place in line, and how often it was claimed."""
         self.refresh = (
-            f"UPDATE {QUEUE} SET place = {m}, due_at = {m}, dead_reason = '', unique_until = {self.now} + {m}, "
+            f"UPDATE {self.by_id} SET place = {m}, due_at = {m}, dead_reason = '', unique_until = {self.now} + {m}, "
             f"enqueued_at = CASE WHEN {m} THEN {self.now} ELSE enqueued_at END "
             f"WHERE id = {m} AND deliveries = {m} AND place = {m}"
         )

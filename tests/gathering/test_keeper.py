@@ -1,0 +1,227 @@
+"""What the keeper does about items, and what is left to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+
+from django_tasks_q import gathering
+from django_tasks_q.broker import Broker
+from django_tasks_q.errors import BrokerConnectionError
+from django_tasks_q.keeper import gathered
+from django_tasks_q.keeper.gathered import Gathered
+from django_tasks_q.keeper.mirror_service import catch_up
+from django_tasks_q.models import MessageRecord
+from django_tasks_q.sql import Database
+from tests.gathering.conftest import DATABASES
+from tests.gathering.place import LONG, Place
+from tests.support.waiting import until
+
+IN_EACH_DATABASE = pytest.mark.parametrize(("alias", "kind"), [(alias, alias) for alias in DATABASES])
+ANYWHERE = pytest.mark.parametrize(("alias", "kind"), [("default", "default")])
+
+
+def sent(place: Place) -> int:
+    return sum(count.ready + count.delayed for count in place.broker.counts())
+
+
+def orphaned(place: Place, index: Any, *items: int) -> None:
+    """Items whose sender died when they were committed."""
+    with transaction.atomic(using=place.alias):
+        index.gather_many(items)
+        connections[place.alias].run_on_commit.clear()
+
+
+def age(place: Place, milliseconds: int) -> None:
+    for row in place.rows:
+        row.created_at -= milliseconds
+        row.taken_at = None if row.taken_at is None else row.taken_at - milliseconds
+        row.save()
+
+
+def test_a_broker_that_is_away_is_nobodys_error_and_the_keeper_sends(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given items that were added while the broker was away
+    index = place.declare(size=2, wait=100)
+
+    def away(self: Broker, outgoing: Any) -> None:
+        raise BrokerConnectionError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(place.broker), "publish", away)
+        index.gather(1)
+        index.gather(2)
+    assert place.waiting() == 2 and sent(place) == 0
+    # who was told once leaves it to the keeper for a while
+    assert [record.getMessage() for record in caplog.records if "keeper will" in record.getMessage()] == [
+        "Nobody was sent for the items of index yet; the keeper will: gone"
+    ]
+
+    # When the keeper looks, before they have waited for long enough and after it
+    place.keep()
+    assert sent(place) == 0
+    age(place, gathered.MARGIN + 100)
+    place.keep()
+    place.keep()  # who waits already is enough
+
+    # Then they run
+    place.work(1)
+    assert place.runs == [[1, 2]]
+
+
+@IN_EACH_DATABASE
+def test_what_a_killed_sender_left_is_sent_for_by_key(place: Place) -> None:
+    index = place.declare(size=2, wait=LONG)
+    orphaned(place, index, 1)
+    with transaction.atomic(using=place.alias):
+        index.gather(2, key="other")
+        connections[place.alias].run_on_commit.clear()
+    age(place, LONG)
+    place.keep()
+    assert sent(place) == 0
+
+    age(place, gathered.MARGIN)
+    place.keep()
+    place.work(2)
+
+    assert sorted(place.runs) == [[1], [2]]
+
+
+@IN_EACH_DATABASE
+def test_as_many_as_a_run_gets_do_not_wait_for_their_time(place: Place) -> None:
+    index = place.declare(size=2)
+    orphaned(place, index, 1, 2)
+    age(place, gathered.MARGIN)
+
+    place.keep()
+    place.work(1)
+
+    assert place.runs == [[1, 2]]
+
+
+@IN_EACH_DATABASE
+@pytest.mark.parametrize("state", ["succeeded", "skipped", "revoked", "discarded"])
+def test_items_of_a_message_that_has_ended_are_deleted(place: Place, state: str) -> None:
+    index = place.declare()
+    orphaned(place, index, 1, 2)
+    place.rows.update(taken_by="m", taken_at=0)
+    orphaned(place, index, 3)
+    MessageRecord.objects.using(place.alias).create(message_id="m", state=state)
+
+    place.keep()
+
+    assert place.waiting() == place.rows.count() == 1
+
+
+@IN_EACH_DATABASE
+@pytest.mark.parametrize("state", ["running", "retrying", "enqueued", "delayed", "dead"])
+def test_items_of_a_message_that_may_run_again_stay(place: Place, state: str) -> None:
+    index = place.declare()
+    orphaned(place, index, 1, 2)
+    place.rows.update(taken_by="m", taken_at=0)
+    MessageRecord.objects.using(place.alias).create(message_id="m", state=state)
+
+    place.keep()
+
+    assert place.rows.filter(taken_by="m").count() == 2
+
+
+@IN_EACH_DATABASE
+def test_items_of_a_message_that_is_gone_are_deleted_and_those_of_one_that_is_unknown_are_for_others(
+    place: Place,
+) -> None:
+    # Given items of a message of which nothing is recorded, and of one that was lost sight of
+    index = place.declare()
+    orphaned(place, index, 1, 2)
+    place.rows.filter(id=place.rows.first().id).update(taken_by="gone")
+    place.rows.filter(taken_by="").update(taken_by="unknown")
+    MessageRecord.objects.using(place.alias).create(message_id="unknown", state="unknown")
+    now = place.rows.first().created_at
+    place.rows.update(taken_at=now)
+
+    # When the keeper looks, soon and after an hour
+    place.keep()
+    assert place.rows.exclude(taken_by="").count() == 2
+    age(place, gathered._UNTOLD + 1_000)
+    place.keep()
+
+    # Then
+    assert list(place.rows.values_list("taken_by", "taken_at")) == [("", None)]
+
+
+@ANYWHERE
+def test_where_no_actor_gathers_nothing_is_asked(place: Place) -> None:
+    database = Database(place.alias)
+    asked: list[str] = []
+    database.watch = asked.append
+
+    Gathered(place.broker, database, "me").work()
+
+    assert asked == []
+
+
+@ANYWHERE
+def test_where_nothing_is_gathered_one_query_is_asked(place: Place) -> None:
+    place.declare()
+    database = Database(place.alias)
+    asked: list[str] = []
+    database.watch = asked.append
+
+    Gathered(place.broker, database, "me").work()
+
+    assert len(asked) == 1
+
+
+def test_a_discarded_dead_letter_takes_its_items_with_it(place: Place) -> None:
+    index = place.declare(size=1, max_retries=0, fails=lambda: True)
+    index.gather(1)
+    place.work(1)
+    (dead,) = place.ids
+    assert dead is not None
+    until(lambda: place.broker.discard([dead]) == [dead], 10)
+    if place.broker.journal is not None:
+        catch_up(place.broker, seconds=20)
+    MessageRecord.objects.using(place.alias).update_or_create(message_id=dead, defaults={"state": "discarded"})
+
+    place.keep()
+
+    assert place.is_empty()
+
+
+@ANYWHERE
+def test_items_that_cannot_be_deleted_are_left_to_the_keeper(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*args: Any) -> None:
+        raise BrokerConnectionError("gone")
+
+    items = gathering.store(place.broker)
+    monkeypatch.setattr(items, "forget", away)
+    index = place.declare(size=1)
+
+    index.gather(1)
+    place.work(1)
+
+    message_id = str(place.ids[0])
+    until(lambda: MessageRecord.objects.using(place.alias).get(pk=message_id).state == "succeeded", 10)
+    assert "could not be deleted yet" in caplog.text
+    place.keep()
+    assert place.is_empty()
+
+
+@IN_EACH_DATABASE
+def test_items_of_a_collector_that_was_discarded_before_it_started_are_for_the_next(place: Place) -> None:
+    index = place.declare(wait=1)
+    index.gather(1)
+    [waiting] = [*place.broker.peek("default", "delayed"), *place.broker.peek("default", "ready")]
+    assert place.broker.discard([waiting.message_id]) == [waiting.message_id]
+    age(place, gathered.MARGIN + 1)
+
+    place.keep()
+    place.work(1)
+
+    assert place.runs == [[1]]
+    assert place.ids != [waiting.message_id]
