@@ -19,7 +19,7 @@ from .filters import capped_count, carriers
 STRETCH = 20_000
 """Messages that are looked at, unless somebody wants all of them: those with the highest ids."""
 
-LARGEST = 1_000_000
+LARGEST = 500_000
 """How far messages are counted; this many is "at least"."""
 
 LATELY = 1_000
@@ -70,10 +70,13 @@ def batch(stamp: str, *, whole: bool = False) -> Batch:
     words, now = dialect(database), now_ms(database)
     line = f"SELECT message_id FROM {_STAMPS} WHERE {words.name('name')} = {words.mark} AND {words.name('value')} = "
     line += words.mark if whole else f"{words.mark} ORDER BY message_id DESC LIMIT {STRETCH}"
+    if whole or not words.returning:  # MySQL knows no LIMIT in a list of ids
+        source = f"({line}) AS line INNER JOIN {_RECORDS} r ON r.message_id = line.message_id"
+    else:  # by their ids: of a join PostgreSQL would read all records
+        source = f"{_RECORDS} r WHERE r.message_id {words.among.format(line)}"
     ended = f"SUM(CASE WHEN r.finished_at >= {words.mark} THEN 1 ELSE 0 END)"
     rows = database.rows(
-        f"SELECT r.state, COUNT(*), {ended}, {ended} FROM ({line}) AS line "
-        f"INNER JOIN {_RECORDS} r ON r.message_id = line.message_id GROUP BY r.state",
+        f"SELECT r.state, COUNT(*), {ended}, {ended} FROM {source} GROUP BY r.state",
         (moment(database, now - _MINUTE), moment(database, now - 5 * _MINUTE), name, value),
     )
     known = {state: int(number) for state, number, *_ in rows}

@@ -116,7 +116,8 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     def _windowed(self) -> QuerySet[MessageRecord]:
         found = self.indexed()
         if self.is_windowed:
-            edge = found.values_list("created_at", flat=True)[WINDOW : WINDOW + 1].first()
+            # By the time alone, which the indexes have: with the id it would have to be read from each row.
+            edge = found.order_by("-created_at").values_list("created_at", flat=True)[WINDOW : WINDOW + 1].first()
             found = found if edge is None else found.filter(created_at__gt=edge)
         return found.filter(self.unindexed())
 

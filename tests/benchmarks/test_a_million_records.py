@@ -22,8 +22,6 @@ from tests.support.yardstick import slowness
 
 RECORDS = 1_000_000
 MOST_MS = 300
-MOST_MS_OF_STAMPS = 500
-"""Each record that a state or a walk finds is asked for its stamps."""
 MOST_QUERIES = 15
 TRIES = 3
 """The best of three: a page that is slow by itself is slow three times, a busy machine is not."""
@@ -145,7 +143,7 @@ def stamped(crowded: str, django_db_blocker: pytest.FixtureRequest) -> str:
             f"INSERT INTO {table} (message_id, name, value) SELECT message_id, 'batch', 'old' FROM {records} "
             "ORDER BY message_id LIMIT 3000"
         )
-        cursor.execute("ANALYZE")
+        cursor.execute("VACUUM ANALYZE" if connections[crowded].vendor == "postgresql" else "ANALYZE")
     return crowded
 
 
@@ -169,12 +167,12 @@ BATCHES = (
 )
 
 
-def test_pages_of_a_stamp_that_a_million_messages_carry_come_within_half_a_second_and_15_queries(
+def test_pages_of_a_stamp_that_a_million_messages_carry_come_within_300_ms_and_15_queries(
     stamped: str, visit: Callable[[str], tuple[float, int]]
 ) -> None:
     found = {name + query: visit(url(name) + query) for name, query in BATCHES}
 
-    most = MOST_MS_OF_STAMPS * slowness()
+    most = MOST_MS * slowness()
     for name, (took, queries) in found.items():
         print(f"{stamped:10} {took:6.0f} ms {queries:3} queries  {name}")
     assert {name: took for name, (took, _queries) in found.items() if took > most} == {}
