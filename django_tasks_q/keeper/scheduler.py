@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import ClassVar
 
 from .. import clock
@@ -58,6 +59,7 @@ class Scheduler(Service):
             self.thread = "Schedules"  # nothing else may keep it from being on time
         self._lease = LeaderLease(database, "schedules", owner, ttl_ms=_LEASE)
         self._leads = False
+        self._latest = inf
         self._care_at = 0.0
         self._rests: dict[str, float] = {}
 
@@ -92,7 +94,11 @@ class Scheduler(Service):
         if not self._leads:
             self._rows.adopt(self._entries.values())
             self._leads = True
+            self._latest = inf  # whoever led before may have seen another time
         now, next_at = self._rows.standing()
+        if now < self._latest:
+            next_at = {name: self._brought_forward(name, slot, now) for name, slot in next_at.items()}
+        self._latest = now
         asked = clock.monotonic()
         slots = [
             self._attend_to(self._entries[name], slot, now)
@@ -101,6 +107,22 @@ class Scheduler(Service):
         ]
         passed = clock.monotonic() - asked
         return max(0.0, min([_LOOK, *((slot - now) / 1000 - passed for slot in slots if slot is not None)]))
+
+    def _brought_forward(self, name: str, slot: int | None, now: int) -> int | None:
+        """The next slot of an entry as this time has it.
+
+        No slot is further away than the next one, unless the clock was ahead when it was set: an entry would rest until
+        that time comes again. What ran meanwhile has its row, and runs no second time.
+        """
+        entry = self._entries.get(name)
+        if entry is None or slot is None or slot <= now or (following := entry.timetable.after(now)) >= slot:
+            return slot
+        if not self._rows.advance(name, slot, following, None):
+            return None
+        logger.warning(
+            "The database's clock was set back: schedule %r goes on at %s.", name, clock.as_datetime(following)
+        )
+        return following
 
     def _attend_to(self, entry: Entry, slot: int | None, now: int) -> int | None:
         """Do what is due of one entry; its next slot, None when somebody else knows."""

@@ -224,15 +224,37 @@ def test_the_missed_slots_of_a_year_of_seconds_are_nobodys_work(place: Place) ->
     assert clock.monotonic() - began < 2
 
 
-def test_a_clock_that_is_set_back_repeats_nothing(place: Place) -> None:
+@VENDORS
+@pytest.mark.parametrize("sees_it_happen", [True, False])
+def test_a_clock_that_is_set_back_repeats_nothing_and_keeps_nothing_waiting(
+    place: Place, sees_it_happen: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     place.actor(schedule=EVERY_MINUTE)
     scheduler = begin(place)
-    run_at(place, scheduler, NOON + HOUR)
+    run_at(place, scheduler, NOON + 5 * MINUTE)
+    assert place.slots() == [NOON + 5 * MINUTE]
+    if not sees_it_happen:
+        scheduler.close()
+        scheduler = place.make("another")
 
-    for minutes in range(60):
+    for minutes in range(8):
         run_at(place, scheduler, NOON + minutes * MINUTE)
 
-    assert place.slots() == [NOON + HOUR]
+    assert place.slots() == [NOON + minutes * MINUTE for minutes in range(1, 8)]
+    assert sorted(place.sent()) == sorted(place.sent_for()), "what ran before its time runs no second time"
+    assert caplog.text.count("was set back") == 1
+
+
+def test_a_clock_that_trembles_runs_each_slot_once(place: Place) -> None:
+    place.actor(schedule=EVERY_MINUTE)
+    scheduler = begin(place)
+
+    for now in (NOON + MINUTE + 2, NOON + MINUTE - 3, NOON + MINUTE, NOON + MINUTE - 1, NOON + MINUTE + 4):
+        run_at(place, scheduler, now)
+
+    assert place.slots() == [NOON + MINUTE]
+    assert place.sent() == place.sent_for()
+    assert place.entries.get().next_at == clock.as_datetime(NOON + 2 * MINUTE)
 
 
 # Disabled and enabled
