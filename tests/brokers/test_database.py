@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -15,13 +15,13 @@ import pytest
 from django.db import connections, transaction
 
 from django_tasks_q import BrokerConnectionError, BrokerNotReady, DuplicateMessage, Message
-from django_tasks_q.brokers.database import DatabaseBroker, from_url
+from django_tasks_q.brokers.database import DatabaseBroker, from_url, headway
 from django_tasks_q.brokers.database.postgresql import PostgreSQL
 from django_tasks_q.capabilities import Capabilities
-from django_tasks_q.deliveries import Settlement
+from django_tasks_q.deliveries import Delivery, Settlement
 from django_tasks_q.mirror.statements import STATE_COLUMNS, postgresql_update
 from django_tasks_q.models import Attempt, MessageRecord, QueuedMessage
-from django_tasks_q.outcomes import DONE, Dead, ErrorInfo, Retry
+from django_tasks_q.outcomes import DONE, HANDED_BACK, Dead, ErrorInfo, Retry
 from django_tasks_q.sql import Database
 from tests import settings
 from tests.brokers.bench import Bench, Desk
@@ -433,7 +433,7 @@ class TestPostgreSQL(Servers):
         moved: list[list[Any]] = [[value] * 200 for value in (1, 0, 0, 0, "", False, None)]
         changes: list[list[Any]] = [[None] * 200 for _ in STATE_COLUMNS]
         batches: list[tuple[str, Sequence[Any]]] = [
-            (queries._claim, ("w", ["q"], [200], 200, "w")),
+            (queries._claim, ("w", ["q"], [200], [0], [1], 200, "w")),
             (queries._finish, [*claims, "w"]),
             (queries._move, [*moved, *claims, "w"]),
             (postgresql_update(MessageRecord._meta.db_table), changes),
@@ -443,6 +443,90 @@ class TestPostgreSQL(Servers):
             plan = "\n".join(row[0] for row in database.rows("EXPLAIN " + statement, params))
             assert "Index Cond: (id = ANY" in plan or "Index Cond: ((message_id)::text = ANY" in plan, plan
             assert "dtq_queue_owner" not in plan, plan
+            if statement == queries._claim:
+                assert "dtq_queue_ready" in plan and "(ROW(priority, id) > ROW(w.priority, w.id))" in plan, plan
+
+    @pytest.mark.beyond_the_model
+    def test_who_claims_slowly_begins_behind_the_last_claim_and_finds_what_is_before_it_in_the_end(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(headway, "SLOW", 0.0)
+        monkeypatch.setattr(headway, "SHARE", 1e9)  # it looks from the front when the rest is short, and not before
+        bench.send(*(f"m{number:02}" for number in range(20)))
+        bench.send("elsewhere", queue="other")
+        desk = bench.worker(queues={"q": 1})
+        taken = [desk.take(4) for _ in range(headway.IN_A_ROW)]
+
+        desk.settle(taken[0][1], HANDED_BACK)
+        bench.send("urgent", priority=-5)
+        behind = desk.take(6)
+        rest = desk.take(4, room=10)
+
+        assert _names(behind) == [f"m{number}" for number in range(12, 18)]
+        assert _names(rest) == ["urgent", "m01", "m18", "m19"]
+        assert desk.finds_nothing()
+        bench.send("late")
+        assert _names(desk.take(1)) == ["late"]
+
+    @pytest.mark.beyond_the_model
+    def test_who_claims_slowly_looks_at_the_front_again_after_twenty_times_as_long(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = time.monotonic()
+        monkeypatch.setattr(headway.clock, "monotonic", lambda: now)
+        bench.send(*(f"m{number}" for number in range(9)))
+        desk = bench.worker()
+        claims = desk.consumer._claimer._claims
+        take = claims.take_behind
+
+        def take_slowly(*args: Any, **kwargs: Any) -> Any:
+            nonlocal now
+            now += headway.SLOW
+            return take(*args, **kwargs)
+
+        monkeypatch.setattr(claims, "take_behind", take_slowly)
+        for number in range(headway.IN_A_ROW):
+            assert _names(desk.take(1)) == [f"m{number}"]
+        bench.send("urgent", priority=-5)
+
+        assert _names(desk.take(1)) == ["m3"]
+        now += headway.SHARE * headway.SLOW
+        assert _names(desk.take(1)) == ["urgent"]
+
+    @pytest.mark.beyond_the_model
+    def test_what_a_transaction_that_stays_open_keeps_is_not_stepped_over_by_every_claim(self, bench: Bench) -> None:
+        database, queries, table = Database(self.broker), PostgreSQL(), QueuedMessage._meta.db_table
+        bench.worker("w")
+        bench.broker.enqueue_many([bench.message(f"m{number:04}") for number in range(3_000)])
+        with _transaction_that_stays_open(self.broker):
+            database.count(f"UPDATE {table} SET place = 2 WHERE message_id < 'm2998'")
+            database.count(f"DELETE FROM {table} WHERE message_id < 'm2998'")
+            first = QueuedMessage.objects.using(self.broker).order_by("id").values_list("id", flat=True)[0]
+
+            from_the_front = _pages_read(database, queries._claim, ("w", ["q"], [1], [-32_768], [0], 1, "w"))
+            from_behind = _pages_read(database, queries._claim, ("w", ["q"], [1], [0], [first], 1, "w"))
+
+        assert from_behind < from_the_front / 5
+
+
+def _names(deliveries: Sequence[Delivery]) -> list[str]:
+    return [delivery.message_id for delivery in deliveries]
+
+
+@contextmanager
+def _transaction_that_stays_open(alias: str) -> Iterator[None]:
+    """Another connection, that may look again at what was there when it began."""
+    other = connections[alias].copy()
+    with closing(other), other.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT 1 FROM pg_class LIMIT 1")
+        yield
+
+
+def _pages_read(database: Database, statement: str, params: Sequence[Any]) -> int:
+    """How many pages the server looks at while it claims."""
+    ((plan,),) = database.rows("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement, params)
+    return int(plan[0]["Plan"]["Shared Hit Blocks"])
 
 
 class TestMariaDB(Servers):

@@ -38,6 +38,7 @@ class DatabaseConsumer(Consumer):
         self._broker = broker
         self._database = broker.database
         self._queries = broker.queries
+        self._claimer = broker.queries.claimer()
         self._worker = worker
         self._turn = 0
         self._held: set[tuple[int, int]] = set()
@@ -160,7 +161,7 @@ class DatabaseConsumer(Consumer):
             shares = quotas(self._weights(), room, self._turn, MAX_QUEUES_PER_EXCHANGE)
             if not shares:
                 return []
-            rows = self._queries.take(self._database, worker_id, shares, room, alone=alone)
+            rows = self._claimer.take(self._database, worker_id, shares, room, alone=alone)
         rows.sort(key=lambda row: (row[10], row[0]))
         return [as_delivery(row) for row in rows]
 

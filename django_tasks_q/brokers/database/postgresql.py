@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...dialect import POSTGRESQL
@@ -10,6 +10,7 @@ from ...mirror import births, stamp_rows
 from ...recording import Recording
 from ...sql import Database, Row
 from ...waker import Waker
+from .headway import FRONT, Headway, Position
 from .postgresql_wakeup import CHANNEL, PostgreSQLWakeup
 from .queries import (
     DEFAULTS,
@@ -89,12 +90,14 @@ class PostgreSQL(Queries):
             f"FROM s WHERE {_CHOSEN} AND {_HELD} AND q.id = s.id AND q.deliveries = s.number RETURNING q.id"
         )
         lines = (
-            f"SELECT m.id FROM unnest(%s::text[], %s::int[]) AS w(queue_name, quota) CROSS JOIN LATERAL ("
+            "SELECT m.id FROM unnest(%s::text[], %s::int[], %s::smallint[], %s::bigint[]) "
+            "AS w(queue_name, quota, priority, id) CROSS JOIN LATERAL ("
             f"SELECT id FROM {QUEUE} WHERE place = 0 AND queue_name = w.queue_name "
-            "ORDER BY priority, id LIMIT w.quota FOR UPDATE SKIP LOCKED) AS m WHERE EXISTS (SELECT 1 FROM me) LIMIT %s"
+            "AND (priority, id) > (w.priority, w.id) ORDER BY priority, id LIMIT w.quota FOR UPDATE SKIP LOCKED) AS m "
+            "WHERE EXISTS (SELECT 1 FROM me) LIMIT %s"
         )
         self._claim = self._taking(lines)
-        """Parameters: the worker id, names, quotas, room, owner."""
+        """Parameters: the worker id, names, quotas, priorities and ids behind which to look, room, owner."""
         self._claim_alone = self._taking(lines, " AND set_config('synchronous_commit', 'off', true) IS NOT NULL")
         """The same as a transaction of its own that does not wait for the disk.
 
@@ -132,9 +135,24 @@ class PostgreSQL(Queries):
     def take(
         self, database: Database, worker_id: str, shares: Sequence[tuple[str, int]], room: int, *, alone: bool
     ) -> list[Row]:
-        names, numbers = [name for name, _ in shares], [number for _, number in shares]
-        params = (worker_id, names, numbers, room, worker_id)
+        return self.take_behind(database, worker_id, shares, room, {}, alone=alone)
+
+    def take_behind(
+        self,
+        database: Database,
+        worker_id: str,
+        shares: Sequence[tuple[str, int]],
+        room: int,
+        places: Mapping[str, Position],
+        *,
+        alone: bool,
+    ) -> list[Row]:
+        wanted = [(name, share, *places.get(name, FRONT)) for name, share in shares]
+        params = (worker_id, *_columns(wanted), room, worker_id)
         return database.rows(self._claim_alone if alone else self._claim, params)
+
+    def claimer(self) -> Headway:
+        return Headway(self)
 
     def take_suspects(self, database: Database, worker_id: str, room: int, *, alone: bool) -> list[Row]:
         return database.rows(self._claim_suspects, (worker_id, room, worker_id))

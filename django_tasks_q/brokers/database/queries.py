@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from ...deliveries import Delivery, Outgoing
 from ...dialect import Change, Dialect
@@ -45,6 +45,16 @@ KEY_LENGTH = 32
 
 Born = tuple[Outgoing, Event]
 """A new message and its creation."""
+
+
+class Claimer(Protocol):
+    """Claims for one consumer."""
+
+    def take(
+        self, database: Database, worker_id: str, shares: Sequence[tuple[str, int]], room: int, *, alone: bool
+    ) -> list[Row]:
+        """See :meth:`Queries.take`."""
+        ...
 
 
 class Queries(ABC):
@@ -259,6 +269,10 @@ class Queries(ABC):
         ``alone``: nothing else happens in a transaction with it, and none is open. Each row is a delivery and its
         priority, in no order.
         """
+
+    def claimer(self) -> Claimer:
+        """Claims for one consumer, which may remember where it found something."""
+        return self
 
     @abstractmethod
     def take_suspects(self, database: Database, worker_id: str, room: int, *, alone: bool) -> list[Row]:
