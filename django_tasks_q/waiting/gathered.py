@@ -14,7 +14,7 @@ from django.db import transaction
 
 from .. import records_database
 from ..broker import Broker
-from ..dialect import Dialect, by_keys, dialect, ids, keys
+from ..dialect import Dialect, by_keys, chunks, dialect, ids, keys
 from ..gather import Collection, GatheredItems
 from ..models import GatheredItem, MessageRecord
 from ..sql import Database
@@ -71,15 +71,19 @@ class DatabaseGatheredItems(GatheredItems):
 
 
 def _is_first(connection: Any, collection: Collection) -> bool:
-    """Whether nothing was added in this savepoint of this transaction yet: one callback is enough for all of it."""
-    block = outermost(connection)
-    if block is None:  # a test's own transaction, whose callbacks may be run one by one
+    """Whether nothing was added in this savepoint of this transaction yet: one callback is enough for all of it.
+
+    The list of callbacks is another one after each commit and rollback. The block that began the transaction would not
+    tell: a function that ``atomic`` decorates enters the same one at each call.
+    """
+    if outermost(connection) is None:  # a test's own transaction, whose callbacks may be run one by one
         return True
+    callbacks = connection.run_on_commit
     seen: set[tuple[str, ...]]
     before, seen = getattr(connection, "_django_tasks_q_gathered", (None, set()))
-    if before is not block:
+    if before is not callbacks:
         seen = set()
-        connection._django_tasks_q_gathered = (block, seen)
+        connection._django_tasks_q_gathered = (callbacks, seen)
     place = (collection.id, *connection.savepoint_ids)
     is_first = place not in seen
     seen.add(place)
@@ -111,11 +115,14 @@ class GatheredRows:
 
     def insert(self, collection: Collection, items: Sequence[bytes]) -> None:
         words, m = self._words, self._words.mark
-        self._database.many(
-            f"INSERT INTO {_TABLE} (collection, actor_name, gather_key, item, created_at, taken_by) "
-            f"VALUES ({m}, {m}, {m}, {words.binary}, {words.now_ms}, '')",
-            [(*collection, item) for item in items],
-        )
+        begin = f"INSERT INTO {_TABLE} (collection, actor_name, gather_key, item, created_at, taken_by) VALUES "
+        row = f"({m}, {m}, {m}, {words.binary}, {words.now_ms}, '')"
+        if words.returning:
+            self._database.many(begin + row, [(*collection, item) for item in items])
+            return
+        for chunk in chunks(items, len):  # MySQL's drivers would send one row at a time
+            values = [value for item in chunk for value in (*collection, item)]
+            self._database.count(begin + ", ".join([row] * len(chunk)), values)
 
     def waiting(self, collection: str, most: int) -> int:
         m = self._words.mark
