@@ -83,6 +83,15 @@ def collection_of(actor_name: str, key: str) -> Collection:
     return Collection(blake2b(text, digest_size=16).hexdigest(), actor_name, key)
 
 
+class Share(NamedTuple):
+    """The items of one message, oldest first. ``is_again``: it had them before; ``leaves_some``: it had none, and there
+    are more than it takes."""
+
+    items: list[bytes]
+    is_again: bool
+    leaves_some: bool
+
+
 class GatheredItems(ABC):
     """Where items are. All of it raises BrokerConnectionError or BrokerNotReady when that cannot be used."""
 
@@ -101,12 +110,9 @@ class GatheredItems(ABC):
         """How many items nobody has taken, counted up to ``most``."""
 
     @abstractmethod
-    def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> tuple[list[bytes], bool]:
-        """The items of a message, oldest first, and whether it leaves some that it was the first to see.
-
-        Those that it has, for it may have been here before; where it has none, up to ``size`` that nobody has taken:
-        they are its own from now on, whatever becomes of this attempt.
-        """
+    def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> Share:
+        """The items that a message has, for it may have been here before; where it has none, up to ``size`` that nobody
+        has taken: they are its own from now on, whatever becomes of this attempt."""
 
     @abstractmethod
     def taken(self, broker: Broker, message_id: str) -> list[bytes]:

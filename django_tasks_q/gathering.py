@@ -117,18 +117,21 @@ def collect(actor: Actor[Any, Any], key: str, delay: int | None) -> None:
 def take(broker: Broker, actor: Actor[Any, Any], message: MessageProxy) -> None:
     """Give a collector its items as its argument; SkipMessage when somebody else has them all.
 
-    That it holds its key no longer comes before: who adds an item from now on sends the next one.
+    That it holds its key no longer comes before: who adds an item from now on sends the next one. Who did so while it
+    held its key relied on it, and one that has its items from before, as a requeued dead letter does, takes no others.
     """
     key = message.options[GATHERS]
     gather: Gather | None = actor.options.get("gather")
     collection = collection_of(actor.actor_name, key)
-    items, more = store(broker).take(broker, collection, message.message_id, MOST if gather is None else gather.size)
-    if not items:
+    share = store(broker).take(broker, collection, message.message_id, MOST if gather is None else gather.size)
+    if not share.items:
         raise SkipMessage(f"Nothing is left to gather for {key!r}.")
     message.has_gathered = True
-    if more:
+    if share.leaves_some:
         _collect_rest(actor, key)
-    message.args = (_decoded(items),)
+    elif share.is_again and gather is not None:
+        _collect_soon(actor, collection)
+    message.args = (_decoded(share.items),)
 
 
 def _decoded(items: Iterable[bytes]) -> list[Any]:

@@ -15,7 +15,7 @@ from django.db import transaction
 from .. import records_database
 from ..broker import Broker
 from ..dialect import Dialect, by_keys, chunks, dialect, ids, keys
-from ..gather import Collection, GatheredItems
+from ..gather import Collection, GatheredItems, Share
 from ..models import GatheredItem, MessageRecord
 from ..sql import Database
 from .apart import commit_apart
@@ -55,7 +55,7 @@ class DatabaseGatheredItems(GatheredItems):
     def waiting(self, broker: Broker, collection: Collection, most: int) -> int:
         return GatheredRows(self._database(broker)).waiting(collection.id, most)
 
-    def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> tuple[list[bytes], bool]:
+    def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> Share:
         database = self._database(broker)
         return commit_apart(database, lambda: GatheredRows(database).take(collection.id, message_id, size))
 
@@ -132,13 +132,13 @@ class GatheredRows:
         )
         return int(rows[0][0])
 
-    def take(self, collection: str, message_id: str, size: int) -> tuple[list[bytes], bool]:
+    def take(self, collection: str, message_id: str, size: int) -> Share:
         own = self.taken(message_id)
         if own:
-            return own, False
+            return Share(own, is_again=True, leaves_some=False)
         self._take(collection, message_id, size)
         own = self.taken(message_id)
-        return own, len(own) == size and bool(self.waiting(collection, 1))
+        return Share(own, is_again=False, leaves_some=len(own) == size and bool(self.waiting(collection, 1)))
 
     def taken(self, message_id: str) -> list[bytes]:
         sql = f"SELECT item FROM {_TABLE} WHERE taken_by = {self._words.mark} ORDER BY id"

@@ -113,6 +113,24 @@ def test_a_dead_letter_keeps_its_items_until_it_is_requeued(place: Place) -> Non
     until(place.is_empty, 10)
 
 
+def test_what_comes_while_a_requeued_dead_letter_waits_is_for_the_next_at_once(place: Place) -> None:
+    # Given a dead letter that waits again, with its items, and holds its key
+    index = place.declare(size=2, max_retries=0, fails=lambda: len(place.runs) == 1)
+    index.gather_many([1, 2])
+    place.work(1)
+    (dead,) = place.ids
+    assert dead is not None
+    until(lambda: _is_dead(place, dead), 10)
+    assert place.broker.requeue([dead]) == [dead]
+
+    # When as many items come as are enough for a run
+    index.gather_many([3, 4])
+    place.work(3)
+
+    # Then nobody waits for the keeper
+    assert sorted(place.runs) == [[1, 2], [1, 2], [3, 4]]
+
+
 def test_who_finds_nothing_is_skipped(place: Place) -> None:
     index = place.declare(size=2)
     index.gather_many([1, 2])
