@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import clock
+from .. import clock, conf
 from ..actor import Actor
 from ..broker import Broker
 from ..gather import Gather
@@ -15,6 +15,7 @@ from ..sql import Database
 from ..states import FINAL, State
 from ..waiting import GatheredRows
 from ..waiting.gathered import Standing, Taken
+from .running import running
 from .service import Service
 from .service_lease import LeaderLease
 
@@ -25,6 +26,9 @@ MARGIN = 3_000
 
 _UNTOLD = 3_600_000
 """Milliseconds after which something is recorded of a message that has taken items, or never will be."""
+
+_SEEN = 15_000
+"""Milliseconds after which who takes items is known to run."""
 
 _REST = 15.0
 """Seconds between two looks at what messages have taken: nobody waits for that, and dead letters keep theirs long."""
@@ -38,9 +42,10 @@ _ENDED = frozenset(state.value for state in FINAL - {State.DEAD})
 class Gathered(Service):
     """Sends for items that have waited for too long, and deletes those whose message has ended.
 
-    A dead letter keeps its items: it may be requeued. Those of a message of which nobody knows what became of it
-    (``unknown``), and that its broker does not have, are for others to run, since one that has succeeded leaves none.
-    Nothing is asked where no actor gathers.
+    A dead letter keeps its items: it may be requeued. So does, whatever is recorded, a message that its broker has or
+    that a worker runs: one that was delivered again after its end may have taken others. Those of a message of which
+    nobody knows what became of it (``unknown``, or nothing was ever told) are for others to run, since one that has
+    succeeded leaves none. Nothing is asked where no actor gathers.
     """
 
     interval = 3.0
@@ -100,10 +105,9 @@ class Gathered(Service):
     def _judge(self) -> None:
         found = self._rows.next_taken(self._after_message, _MESSAGES)
         self._after_message = found[-1].message_id if len(found) == _MESSAGES else ""
-        done = [taken.message_id for taken in found if taken.state in _ENDED]
-        lost = self._lost(found)
-        done += [taken.message_id for taken in lost if taken.state is None]
-        again = [taken.message_id for taken in lost if taken.state is not None]
+        gone = self._gone([taken for taken in found if _has_ended(taken) or _is_untold(taken)])
+        done = [taken.message_id for taken in gone if _has_ended(taken) or _is_forgotten(taken)]
+        again = [taken.message_id for taken in gone if taken.message_id not in done]
         if done or again:
             with self._database.transaction():
                 deleted = self._rows.delete(done) if done else 0
@@ -112,8 +116,23 @@ class Gathered(Service):
         if again:
             logger.warning("The items of %d messages that are gone are for others.", len(again))
 
-    def _lost(self, found: list[Taken]) -> list[Taken]:
-        """Those of which nothing is known, and that their broker does not have."""
-        untold = [one for one in found if one.state in (None, State.UNKNOWN.value) and one.age > _UNTOLD]
-        held = self._broker.look_up([one.message_id for one in untold]) if untold else {}
-        return [one for one in untold if one.message_id not in held]
+    def _gone(self, ended: list[Taken]) -> list[Taken]:
+        """Those that their broker does not have, as far as it can tell, and that nobody runs."""
+        if not ended:
+            return []
+        held = self._broker.look_up([one.message_id for one in ended])
+        ours = running(self._database)
+        return [one for one in ended if one.message_id not in held and one.message_id not in ours]
+
+
+def _has_ended(taken: Taken) -> bool:
+    return taken.state in _ENDED and taken.age > _SEEN
+
+
+def _is_untold(taken: Taken) -> bool:
+    return taken.state in (None, State.UNKNOWN.value) and taken.age > _UNTOLD
+
+
+def _is_forgotten(taken: Taken) -> bool:
+    """Whether it may have had a record, which is deleted; that is not so soon after it has taken something."""
+    return taken.state is None and taken.age > min(conf.get("DEAD_LETTER_TTL"), conf.records()["DEAD_TTL"])

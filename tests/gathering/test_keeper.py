@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.utils import timezone
 
-from django_tasks_q import gathering
+from django_tasks_q import conf, gathering
 from django_tasks_q.broker import Broker
 from django_tasks_q.errors import BrokerConnectionError
 from django_tasks_q.keeper import gathered
 from django_tasks_q.keeper.gathered import Gathered
 from django_tasks_q.keeper.mirror_service import catch_up
-from django_tasks_q.models import MessageRecord
+from django_tasks_q.models import MessageRecord, WorkerProcess
 from django_tasks_q.sql import Database
 from tests.gathering.conftest import DATABASES
 from tests.gathering.place import LONG, Place
@@ -129,27 +130,73 @@ def test_items_of_a_message_that_may_run_again_stay(place: Place, state: str) ->
     assert place.rows.filter(taken_by="m").count() == 2
 
 
+def test_items_of_a_message_that_its_broker_has_stay_whatever_is_recorded(place: Place) -> None:
+    # Given a message that waits for a retry, though its record says that it has succeeded: it was delivered once more
+    # after its end, and has taken others
+    index = place.declare(size=1, fails=lambda: True, min_backoff=LONG, max_backoff=LONG)
+    index.gather(1)
+    place.work(1)
+    message_id = str(place.ids[0])
+    until(lambda: place.broker.look_up([message_id])[message_id].state == "delayed", 10)
+    if place.broker.journal is not None:
+        catch_up(place.broker, seconds=20)
+    MessageRecord.objects.using(place.alias).update_or_create(message_id=message_id, defaults={"state": "succeeded"})
+    age(place, LONG)
+
+    place.keep()
+
+    assert place.rows.filter(taken_by=message_id).count() == 1
+
+
 @IN_EACH_DATABASE
-def test_items_of_a_message_that_is_gone_are_deleted_and_those_of_one_that_is_unknown_are_for_others(
-    place: Place,
-) -> None:
-    # Given items of a message of which nothing is recorded, and of one that was lost sight of
+def test_items_of_a_message_that_somebody_runs_stay_whatever_is_recorded(place: Place) -> None:
     index = place.declare()
-    orphaned(place, index, 1, 2)
-    place.rows.filter(id=place.rows.first().id).update(taken_by="gone")
-    place.rows.filter(taken_by="").update(taken_by="unknown")
-    MessageRecord.objects.using(place.alias).create(message_id="unknown", state="unknown")
-    now = place.rows.first().created_at
-    place.rows.update(taken_at=now)
+    orphaned(place, index, 1)
+    place.rows.update(taken_by="m", taken_at=0)
+    MessageRecord.objects.using(place.alias).create(message_id="m", state="succeeded")
+    worker = WorkerProcess(worker_id="w", current=[{"message_id": "m"}], heartbeat_at=timezone.now())
+    worker.save(using=place.alias)
+
+    place.keep()
+    assert place.rows.count() == 1
+
+    worker.delete(using=place.alias)
+    place.keep()
+    assert place.is_empty()
+
+
+@IN_EACH_DATABASE
+@pytest.mark.parametrize("state", ["unknown", None])
+def test_items_of_a_message_of_which_nobody_knows_what_became_of_it_are_for_others(
+    place: Place, state: str | None
+) -> None:
+    # Given items of a message that was lost sight of, or of which nothing was ever told
+    index = place.declare()
+    orphaned(place, index, 1)
+    place.rows.update(taken_by="m", taken_at=place.rows.first().created_at)
+    if state is not None:
+        MessageRecord.objects.using(place.alias).create(message_id="m", state=state)
 
     # When the keeper looks, soon and after an hour
     place.keep()
-    assert place.rows.exclude(taken_by="").count() == 2
+    assert place.waiting() == 0
     age(place, gathered._UNTOLD + 1_000)
     place.keep()
 
     # Then
     assert list(place.rows.values_list("taken_by", "taken_at")) == [("", None)]
+
+
+@IN_EACH_DATABASE
+def test_items_of_a_message_whose_record_is_old_enough_to_be_deleted_go_too(place: Place) -> None:
+    index = place.declare()
+    orphaned(place, index, 1)
+    place.rows.update(taken_by="m", taken_at=place.rows.first().created_at)
+    age(place, conf.get("DEAD_LETTER_TTL") + 1_000)
+
+    place.keep()
+
+    assert place.is_empty()
 
 
 @ANYWHERE
@@ -185,6 +232,7 @@ def test_a_discarded_dead_letter_takes_its_items_with_it(place: Place) -> None:
     if place.broker.journal is not None:
         catch_up(place.broker, seconds=20)
     MessageRecord.objects.using(place.alias).update_or_create(message_id=dead, defaults={"state": "discarded"})
+    age(place, gathered._SEEN + 1)
 
     place.keep()
 
@@ -208,6 +256,7 @@ def test_items_that_cannot_be_deleted_are_left_to_the_keeper(
     message_id = str(place.ids[0])
     until(lambda: MessageRecord.objects.using(place.alias).get(pk=message_id).state == "succeeded", 10)
     assert "could not be deleted yet" in caplog.text
+    age(place, gathered._SEEN + 1)
     place.keep()
     assert place.is_empty()
 
