@@ -63,6 +63,11 @@ def check_gather(options: Mapping[str, Any]) -> None:
         return
     if not isinstance(gather, Gather):
         raise ValueError(f"gather is Gather(size=…, wait=…): {gather!r:.80}")
+    max_age = options.get("max_age")
+    if isinstance(max_age, timedelta):
+        max_age = max_age.total_seconds() * 1000
+    if max_age and max_age <= gather.wait_ms:
+        raise ValueError("max_age counts from the first item on: one that is no longer than the wait lets nothing run.")
     if options.get("unique"):
         raise ValueError("An actor with gather is not unique as well: what gathers its items is that already.")
 

@@ -93,8 +93,8 @@ def _collect_soon(actor: Actor[Any, Any], collection: Collection) -> None:
         logger.warning("Nobody was sent for the items of %s yet; the keeper will: %s", actor.actor_name, error)
 
 
-def collect(actor: Actor[Any, Any], key: str, delay: int | None) -> None:
-    """Send a collector, in so many milliseconds, unless one waits.
+def collect(actor: Actor[Any, Any], key: str, delay: int | None) -> bool:
+    """Send a collector, in so many milliseconds, unless one waits; whether one was sent.
 
     Without a delay the one that waits is made due, where its broker can do that. It has a record in any case: that it
     has ended is what tells the keeper to delete what it leaves behind. Stamps are of one sender, and items are of many.
@@ -111,7 +111,7 @@ def collect(actor: Actor[Any, Any], key: str, delay: int | None) -> None:
         options["delay"] = delay
     collector: Message[Any] = Message(actor.queue_name, actor.actor_name, ([],), {}, options)
     # Not enqueue(), which would look for the one that waits to return it.
-    actor.broker.publish([actor.broker.prepare(collector)])
+    return not actor.broker.publish([actor.broker.prepare(collector)])
 
 
 def take(broker: Broker, actor: Actor[Any, Any], message: MessageProxy) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import clock, conf
 from ..actor import Actor
@@ -33,10 +33,23 @@ _SEEN = 15_000
 _REST = 15.0
 """Seconds between two looks at what messages have taken: nobody waits for that, and dead letters keep theirs long."""
 
+_LONGEST = 300.0
+"""Seconds to the next collector at most, where one after the other ends without taking anything: it is called off, too
+old, or refused by a middleware."""
+
 _COLLECTIONS = 200
 _MESSAGES = 200
 
 _ENDED = frozenset(state.value for state in FINAL - {State.DEAD})
+
+
+class _Sent(NamedTuple):
+    """Who was sent last for the items of which ``oldest`` is the first; the next one not before ``until``, which is
+    ``pause`` seconds later."""
+
+    oldest: int
+    pause: float
+    until: float
 
 
 class Gathered(Service):
@@ -57,6 +70,7 @@ class Gathered(Service):
         self._rows = GatheredRows(database)
         self._lease = LeaderLease(database, "gathered items", owner)
         self._leads = False
+        self._sent: dict[str, _Sent] = {}
         self._after = ""
         self._after_message = ""
         self._judge_at = 0.0
@@ -86,10 +100,21 @@ class Gathered(Service):
             standing = self._rows.next_standing(self._after)
             self._after = "" if standing is None else standing.collection
             if standing is None:
+                now = clock.monotonic()
+                self._sent = {name: sent for name, sent in self._sent.items() if sent.until + _LONGEST > now}
                 return
             actor = actors.get(standing.actor_name)  # one that only another release knows is left to that one
             if actor is not None and self._is_late(actor, standing):
-                collect(actor, standing.key, None)
+                self._send_for(actor, standing)
+
+    def _send_for(self, actor: Actor[Any, Any], standing: Standing) -> None:
+        now, last = clock.monotonic(), self._sent.get(standing.collection)
+        is_again = last is not None and last.oldest == standing.oldest
+        if last is not None and is_again and now < last.until:
+            return
+        if collect(actor, standing.key, None):
+            pause = min(last.pause * 2, _LONGEST) if last is not None and is_again else self.interval
+            self._sent[standing.collection] = _Sent(standing.oldest, pause, now + pause)
 
     def _is_late(self, actor: Actor[Any, Any], standing: Standing) -> bool:
         """Whether they have waited for long enough; or as many wait as a run gets, and nobody could say so."""

@@ -91,11 +91,13 @@ def _is_first(connection: Any, collection: Collection) -> bool:
 
 
 class Standing(NamedTuple):
-    """Items that nobody has taken, as the keeper sees them. ``age``: milliseconds since the oldest was added."""
+    """Items that nobody has taken, as the keeper sees them. ``age``: milliseconds since the one with the id ``oldest``
+    was added."""
 
     collection: str
     actor_name: str
     key: str
+    oldest: int
     age: int
 
 
@@ -179,7 +181,7 @@ class GatheredRows:
         """The next collection behind that of this id of which nobody has taken something."""
         words, m = self._words, self._words.mark
         rows = self._database.rows(
-            f"SELECT collection, actor_name, gather_key, {words.now_ms} - created_at FROM {_TABLE} "
+            f"SELECT collection, actor_name, gather_key, id, {words.now_ms} - created_at FROM {_TABLE} "
             f"WHERE taken_by = '' AND collection > {m} ORDER BY collection, id LIMIT 1",
             (after,),
         )

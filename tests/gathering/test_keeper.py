@@ -8,7 +8,7 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
-from django_tasks_q import conf, gathering
+from django_tasks_q import clock, conf, gathering
 from django_tasks_q.broker import Broker
 from django_tasks_q.errors import BrokerConnectionError
 from django_tasks_q.keeper import gathered
@@ -101,6 +101,39 @@ def test_as_many_as_a_run_gets_do_not_wait_for_their_time(place: Place) -> None:
     place.work(1)
 
     assert place.runs == [[1, 2]]
+
+
+@IN_EACH_DATABASE
+def test_where_each_collector_is_called_off_the_keeper_does_not_send_one_in_each_round(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given items whose collectors never start
+    published: list[str] = []
+    publish = Broker.publish
+
+    def publish_and_call_off(self: Broker, outgoing: Any) -> Any:
+        left_out = publish(self, outgoing)
+        published.extend(self.discard([item.message.message_id for item in outgoing]))
+        return left_out
+
+    monkeypatch.setattr(Broker, "publish", publish_and_call_off)
+    index = place.declare(wait=1)
+    orphaned(place, index, 1, 2)
+    age(place, gathered.MARGIN + 1)
+    service = Gathered(place.broker, Database(place.alias), "me")
+
+    # When the keeper looks again and again
+    now = clock.monotonic()
+    for seconds in range(0, 60, 3):
+        monkeypatch.setattr(clock, "monotonic", lambda seconds=seconds: now + seconds)
+        service.work()
+
+    # Then it sends more and more rarely, and at once for what is the oldest now
+    assert len(published) == 5
+    place.rows.first().delete()
+    service.work()
+    assert len(published) == 6
+    service.close()
 
 
 @IN_EACH_DATABASE
