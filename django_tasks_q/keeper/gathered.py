@@ -71,6 +71,7 @@ class Gathered(Service):
         self._lease = LeaderLease(database, "gathered items", owner)
         self._leads = False
         self._sent: dict[str, _Sent] = {}
+        self._told: set[str] = set()
         self._after = ""
         self._after_message = ""
         self._judge_at = 0.0
@@ -103,9 +104,18 @@ class Gathered(Service):
                 now = clock.monotonic()
                 self._sent = {name: sent for name, sent in self._sent.items() if sent.until + _LONGEST > now}
                 return
-            actor = actors.get(standing.actor_name)  # one that only another release knows is left to that one
-            if actor is not None and self._is_late(actor, standing):
+            actor = actors.get(standing.actor_name)
+            if actor is None:
+                self._tell_of_unknown(standing)
+            elif self._is_late(actor, standing):
                 self._send_for(actor, standing)
+
+    def _tell_of_unknown(self, standing: Standing) -> None:
+        """Items of an actor that only another release knows are left to that one; unless there is none."""
+        name = standing.actor_name
+        if standing.age > conf.get("UNKNOWN_ACTOR_GRACE") and name not in self._told:
+            self._told.add(name)
+            logger.warning("Items wait for %s, and no actor of this name gathers here.", name)
 
     def _send_for(self, actor: Actor[Any, Any], standing: Standing) -> None:
         now, last = clock.monotonic(), self._sent.get(standing.collection)

@@ -233,6 +233,26 @@ def test_items_of_a_message_whose_record_is_old_enough_to_be_deleted_go_too(plac
 
 
 @ANYWHERE
+def test_items_of_an_actor_that_nobody_declares_any_more_stay_and_are_told_of_once(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    orphaned(place, place.declare(), 1)
+    del place.broker.actors["index"]
+    place.declare(actor_name="another")
+    service = Gathered(place.broker, Database(place.alias), "me")
+    service.work()
+    assert caplog.messages == []
+
+    age(place, conf.get("UNKNOWN_ACTOR_GRACE") + 1)
+    service.work()
+    service.work()
+
+    assert caplog.messages == ["Items wait for index, and no actor of this name gathers here."]
+    assert place.waiting() == 1
+    service.close()
+
+
+@ANYWHERE
 def test_where_no_actor_gathers_nothing_is_asked(place: Place) -> None:
     database = Database(place.alias)
     asked: list[str] = []
