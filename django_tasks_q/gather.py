@@ -120,8 +120,12 @@ class GatheredItems(ABC):
         has taken: they are its own from now on, whatever becomes of this attempt."""
 
     @abstractmethod
-    def taken(self, broker: Broker, message_id: str) -> list[bytes]:
-        """What a message has taken, oldest first."""
+    def taken(self, broker: Broker, message_id: str, most: int = MOST) -> list[bytes]:
+        """What a message has taken, oldest first; so many of it at most."""
+
+    @abstractmethod
+    def count(self, broker: Broker, message_id: str) -> int:
+        """How much that is."""
 
     @abstractmethod
     def forget(self, broker: Broker, message_id: str) -> None:

@@ -139,9 +139,10 @@ def _decoded(items: Iterable[bytes]) -> list[Any]:
     return [decode(item)[_ITEM] for item in items]
 
 
-def taken(broker: Broker, message_id: str) -> list[Any]:
-    """The items that a collector has taken and is not done with. Raises as :func:`store`, and DecodeError."""
-    return _decoded(store(broker).taken(broker, message_id))
+def taken(broker: Broker, message_id: str, most: int = MOST) -> list[Any]:
+    """The items that a collector has taken and is not done with, so many at most. Raises as :func:`store`, and
+    DecodeError."""
+    return _decoded(store(broker).taken(broker, message_id, most))
 
 
 def with_items(broker: Broker, message: Message[Any]) -> Message[Any]:

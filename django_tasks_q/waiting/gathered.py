@@ -15,7 +15,7 @@ from django.db import transaction
 from .. import records_database
 from ..broker import Broker
 from ..dialect import Dialect, by_keys, chunks, dialect, ids, keys
-from ..gather import Collection, GatheredItems, Share
+from ..gather import MOST, Collection, GatheredItems, Share
 from ..models import GatheredItem, MessageRecord
 from ..sql import Database
 from .apart import commit_apart
@@ -59,8 +59,11 @@ class DatabaseGatheredItems(GatheredItems):
         database = self._database(broker)
         return commit_apart(database, lambda: GatheredRows(database).take(collection.id, message_id, size))
 
-    def taken(self, broker: Broker, message_id: str) -> list[bytes]:
-        return GatheredRows(self._database(broker)).taken(message_id)
+    def taken(self, broker: Broker, message_id: str, most: int = MOST) -> list[bytes]:
+        return GatheredRows(self._database(broker)).taken(message_id, most)
+
+    def count(self, broker: Broker, message_id: str) -> int:
+        return GatheredRows(self._database(broker)).count(message_id)
 
     def forget(self, broker: Broker, message_id: str) -> None:
         database = self._database(broker)
@@ -142,9 +145,14 @@ class GatheredRows:
         own = self.taken(message_id)
         return Share(own, is_again=False, leaves_some=len(own) == size and bool(self.waiting(collection, 1)))
 
-    def taken(self, message_id: str) -> list[bytes]:
-        sql = f"SELECT item FROM {_TABLE} WHERE taken_by = {self._words.mark} ORDER BY id"
-        return [bytes(row[0]) for row in self._database.rows(sql, (message_id,))]
+    def taken(self, message_id: str, most: int = MOST) -> list[bytes]:
+        m = self._words.mark
+        sql = f"SELECT item FROM {_TABLE} WHERE taken_by = {m} ORDER BY id LIMIT {m}"
+        return [bytes(row[0]) for row in self._database.rows(sql, (message_id, most))]
+
+    def count(self, message_id: str) -> int:
+        sql = f"SELECT COUNT(*) FROM {_TABLE} WHERE taken_by = {self._words.mark}"
+        return int(self._database.rows(sql, (message_id,))[0][0])
 
     def _take(self, collection: str, message_id: str, size: int) -> None:
         words, m = self._words, self._words.mark
