@@ -63,6 +63,11 @@ def check_gather(options: Mapping[str, Any]) -> None:
         return
     if not isinstance(gather, Gather):
         raise ValueError(f"gather is Gather(size=…, wait=…): {gather!r:.80}")
+    max_age = options.get("max_age")
+    if isinstance(max_age, timedelta):
+        max_age = max_age.total_seconds() * 1000
+    if max_age and max_age <= gather.wait_ms:
+        raise ValueError("max_age counts from the first item on: one that is no longer than the wait lets nothing run.")
     if options.get("unique"):
         raise ValueError("An actor with gather is not unique as well: what gathers its items is that already.")
 
@@ -83,6 +88,15 @@ def collection_of(actor_name: str, key: str) -> Collection:
     return Collection(blake2b(text, digest_size=16).hexdigest(), actor_name, key)
 
 
+class Share(NamedTuple):
+    """The items of one message, oldest first. ``is_again``: it had them before; ``leaves_some``: it had none, and there
+    are more than it takes."""
+
+    items: list[bytes]
+    is_again: bool
+    leaves_some: bool
+
+
 class GatheredItems(ABC):
     """Where items are. All of it raises BrokerConnectionError or BrokerNotReady when that cannot be used."""
 
@@ -101,16 +115,17 @@ class GatheredItems(ABC):
         """How many items nobody has taken, counted up to ``most``."""
 
     @abstractmethod
-    def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> tuple[list[bytes], bool]:
-        """The items of a message, oldest first, and whether it leaves some that it was the first to see.
-
-        Those that it has, for it may have been here before; where it has none, up to ``size`` that nobody has taken:
-        they are its own from now on, whatever becomes of this attempt.
-        """
+    def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> Share:
+        """The items that a message has, for it may have been here before; where it has none, up to ``size`` that nobody
+        has taken: they are its own from now on, whatever becomes of this attempt."""
 
     @abstractmethod
-    def taken(self, broker: Broker, message_id: str) -> list[bytes]:
-        """What a message has taken, oldest first."""
+    def taken(self, broker: Broker, message_id: str, most: int = MOST) -> list[bytes]:
+        """What a message has taken, oldest first; so many of it at most."""
+
+    @abstractmethod
+    def count(self, broker: Broker, message_id: str) -> int:
+        """How much that is."""
 
     @abstractmethod
     def forget(self, broker: Broker, message_id: str) -> None:

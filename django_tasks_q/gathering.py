@@ -93,8 +93,8 @@ def _collect_soon(actor: Actor[Any, Any], collection: Collection) -> None:
         logger.warning("Nobody was sent for the items of %s yet; the keeper will: %s", actor.actor_name, error)
 
 
-def collect(actor: Actor[Any, Any], key: str, delay: int | None) -> None:
-    """Send a collector, in so many milliseconds, unless one waits.
+def collect(actor: Actor[Any, Any], key: str, delay: int | None) -> bool:
+    """Send a collector, in so many milliseconds, unless one waits; whether one was sent.
 
     Without a delay the one that waits is made due, where its broker can do that. It has a record in any case: that it
     has ended is what tells the keeper to delete what it leaves behind. Stamps are of one sender, and items are of many.
@@ -111,24 +111,27 @@ def collect(actor: Actor[Any, Any], key: str, delay: int | None) -> None:
         options["delay"] = delay
     collector: Message[Any] = Message(actor.queue_name, actor.actor_name, ([],), {}, options)
     # Not enqueue(), which would look for the one that waits to return it.
-    actor.broker.publish([actor.broker.prepare(collector)])
+    return not actor.broker.publish([actor.broker.prepare(collector)])
 
 
 def take(broker: Broker, actor: Actor[Any, Any], message: MessageProxy) -> None:
     """Give a collector its items as its argument; SkipMessage when somebody else has them all.
 
-    That it holds its key no longer comes before: who adds an item from now on sends the next one.
+    That it holds its key no longer comes before: who adds an item from now on sends the next one. Who did so while it
+    held its key relied on it, and one that has its items from before, as a requeued dead letter does, takes no others.
     """
     key = message.options[GATHERS]
     gather: Gather | None = actor.options.get("gather")
     collection = collection_of(actor.actor_name, key)
-    items, more = store(broker).take(broker, collection, message.message_id, MOST if gather is None else gather.size)
-    if not items:
+    share = store(broker).take(broker, collection, message.message_id, MOST if gather is None else gather.size)
+    if not share.items:
         raise SkipMessage(f"Nothing is left to gather for {key!r}.")
     message.has_gathered = True
-    if more:
+    if share.leaves_some:
         _collect_rest(actor, key)
-    message.args = (_decoded(items),)
+    elif share.is_again and gather is not None:
+        _collect_soon(actor, collection)
+    message.args = (_decoded(share.items),)
 
 
 def _decoded(items: Iterable[bytes]) -> list[Any]:
@@ -136,9 +139,10 @@ def _decoded(items: Iterable[bytes]) -> list[Any]:
     return [decode(item)[_ITEM] for item in items]
 
 
-def taken(broker: Broker, message_id: str) -> list[Any]:
-    """The items that a collector has taken and is not done with. Raises as :func:`store`, and DecodeError."""
-    return _decoded(store(broker).taken(broker, message_id))
+def taken(broker: Broker, message_id: str, most: int = MOST) -> list[Any]:
+    """The items that a collector has taken and is not done with, so many at most. Raises as :func:`store`, and
+    DecodeError."""
+    return _decoded(store(broker).taken(broker, message_id, most))
 
 
 def with_items(broker: Broker, message: Message[Any]) -> Message[Any]:

@@ -53,7 +53,7 @@ class Recording(msgspec.Struct, frozen=True):
     def wants(self, options: Mapping[str, Any], actor_options: Mapping[str, Any]) -> bool:
         """Whether a message with these options is recorded."""
         wish = options.get("record", actor_options.get("record"))
-        return self.enabled and wish is not False
+        return self.enabled if wish is None else bool(wish)
 
     @property
     def hides(self) -> bool:

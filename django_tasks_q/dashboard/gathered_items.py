@@ -9,11 +9,13 @@ from django.utils.translation import gettext as _
 from ..broker import get_broker
 from ..errors import BrokerError, DecodeError
 from ..gather import GATHERS
-from ..gathering import taken
+from ..gathering import store, taken
 from ..models import MessageRecord
 from . import presentation
 
 _LONGEST = 200
+_FIRST = 70
+"""Items that are read to be shown, which is more than fit: all of them may be more than there is memory for."""
 
 
 def gathered_items(record: MessageRecord) -> str:
@@ -22,13 +24,14 @@ def gathered_items(record: MessageRecord) -> str:
         return ""
     broker = get_broker()
     try:
-        items = taken(broker, record.pk)
+        number = store(broker).count(broker, record.pk)
+        items = taken(broker, record.pk, _FIRST)
     except (BrokerError, DecodeError) as error:
         return _("unknown: %(error)s") % {"error": presentation.short(str(error))}
     if not items:
         return ""
     args, _kwargs = broker.recording.shown_arguments(record.actor_name, [items], {})
-    return f"{len(items)}: {_listed(args[0])}" if args else str(len(items))
+    return f"{number}: {_listed(args[0])}" if args else str(number)
 
 
 def _listed(items: object) -> str:

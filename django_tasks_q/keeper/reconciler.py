@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .. import changes, clock
@@ -11,9 +11,10 @@ from ..dialect import dialect, ids
 from ..events import Event
 from ..logging import get_logger
 from ..mirror import RecordWriter
-from ..models import MessageRecord, WorkerProcess
+from ..models import MessageRecord
 from ..sql import Database
 from ..states import State
+from .running import running
 from .service import Service
 from .service_lease import LeaderLease
 from .unfinished import Record, Unfinished
@@ -103,17 +104,12 @@ class Reconciler(Service):
         missing = self._not_held(records)
         if not missing:
             return 0
-        running = self._running()
+        ours = running(self._database)
         with self._database.transaction():
-            unchanged = self._unfinished.lock_unchanged([one for one in missing if one.message_id not in running])
+            unchanged = self._unfinished.lock_unchanged([one for one in missing if one.message_id not in ours])
             for record in unchanged:
                 self._writer.disown(record.message_id)
         return len(unchanged)
-
-    def _running(self) -> set[str]:
-        """What any worker process runs, as its keeper last saw it."""
-        workers: Iterable[Any] = WorkerProcess.objects.using(self._database.alias).values_list("current", flat=True)
-        return {one.get("message_id", "") for current in workers for one in current}
 
     def _not_held(self, records: Sequence[Record]) -> Sequence[Record]:
         """Those that the broker does not show, though it has told everything."""

@@ -39,10 +39,13 @@ def requeue(message_ids: Sequence[str]) -> list[str]:
     BrokerConnectionError.
     """
     outgoing = [item for record in _forgotten(message_ids) if (item := _outgoing(record)) is not None]
+    broker, sent = get_broker(), list[str]()
     try:
-        get_broker().publish(outgoing)
+        left_out = broker.publish(outgoing)
+        sent = [item.message.message_id for item in outgoing if item.message.message_id not in left_out]
+        broker.publish([_without_key(item) for item in outgoing if item.message.message_id in left_out])
     except PartialSendError as error:
-        return [message.message_id for message in error.sent]
+        return [*sent, *(message.message_id for message in error.sent)]
     return [item.message.message_id for item in outgoing]
 
 
@@ -78,7 +81,15 @@ def _outgoing(record: MessageRecord) -> Outgoing | None:
     message = _message(record)
     if message is None:
         return None
-    return msgspec.structs.replace(get_broker().prepare(message), life=record.life + 1, record=True)
+    item = get_broker().prepare(message)
+    # As every dead letter that is requeued, it takes its key where that is free, and disturbs nobody who has it.
+    unique = None if item.unique is None else msgspec.structs.replace(item.unique, on_conflict="drop")
+    return msgspec.structs.replace(item, life=record.life + 1, record=True, unique=unique)
+
+
+def _without_key(item: Outgoing) -> Outgoing:
+    """Somebody else has the key meanwhile: the message lives without one."""
+    return msgspec.structs.replace(item, unique=None)
 
 
 def _message(record: MessageRecord) -> Message[Any] | None:

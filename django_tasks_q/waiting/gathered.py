@@ -14,8 +14,8 @@ from django.db import transaction
 
 from .. import records_database
 from ..broker import Broker
-from ..dialect import Dialect, by_keys, dialect, ids, keys
-from ..gather import Collection, GatheredItems
+from ..dialect import Dialect, by_keys, chunks, dialect, ids, keys
+from ..gather import MOST, Collection, GatheredItems, Share
 from ..models import GatheredItem, MessageRecord
 from ..sql import Database
 from .apart import commit_apart
@@ -55,12 +55,15 @@ class DatabaseGatheredItems(GatheredItems):
     def waiting(self, broker: Broker, collection: Collection, most: int) -> int:
         return GatheredRows(self._database(broker)).waiting(collection.id, most)
 
-    def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> tuple[list[bytes], bool]:
+    def take(self, broker: Broker, collection: Collection, message_id: str, size: int) -> Share:
         database = self._database(broker)
         return commit_apart(database, lambda: GatheredRows(database).take(collection.id, message_id, size))
 
-    def taken(self, broker: Broker, message_id: str) -> list[bytes]:
-        return GatheredRows(self._database(broker)).taken(message_id)
+    def taken(self, broker: Broker, message_id: str, most: int = MOST) -> list[bytes]:
+        return GatheredRows(self._database(broker)).taken(message_id, most)
+
+    def count(self, broker: Broker, message_id: str) -> int:
+        return GatheredRows(self._database(broker)).count(message_id)
 
     def forget(self, broker: Broker, message_id: str) -> None:
         database = self._database(broker)
@@ -71,15 +74,19 @@ class DatabaseGatheredItems(GatheredItems):
 
 
 def _is_first(connection: Any, collection: Collection) -> bool:
-    """Whether nothing was added in this savepoint of this transaction yet: one callback is enough for all of it."""
-    block = outermost(connection)
-    if block is None:  # a test's own transaction, whose callbacks may be run one by one
+    """Whether nothing was added in this savepoint of this transaction yet: one callback is enough for all of it.
+
+    The list of callbacks is another one after each commit and rollback. The block that began the transaction would not
+    tell: a function that ``atomic`` decorates enters the same one at each call.
+    """
+    if outermost(connection) is None:  # a test's own transaction, whose callbacks may be run one by one
         return True
+    callbacks = connection.run_on_commit
     seen: set[tuple[str, ...]]
     before, seen = getattr(connection, "_django_tasks_q_gathered", (None, set()))
-    if before is not block:
+    if before is not callbacks:
         seen = set()
-        connection._django_tasks_q_gathered = (block, seen)
+        connection._django_tasks_q_gathered = (callbacks, seen)
     place = (collection.id, *connection.savepoint_ids)
     is_first = place not in seen
     seen.add(place)
@@ -87,11 +94,13 @@ def _is_first(connection: Any, collection: Collection) -> bool:
 
 
 class Standing(NamedTuple):
-    """Items that nobody has taken, as the keeper sees them. ``age``: milliseconds since the oldest was added."""
+    """Items that nobody has taken, as the keeper sees them. ``age``: milliseconds since the one with the id ``oldest``
+    was added."""
 
     collection: str
     actor_name: str
     key: str
+    oldest: int
     age: int
 
 
@@ -111,11 +120,14 @@ class GatheredRows:
 
     def insert(self, collection: Collection, items: Sequence[bytes]) -> None:
         words, m = self._words, self._words.mark
-        self._database.many(
-            f"INSERT INTO {_TABLE} (collection, actor_name, gather_key, item, created_at, taken_by) "
-            f"VALUES ({m}, {m}, {m}, {words.binary}, {words.now_ms}, '')",
-            [(*collection, item) for item in items],
-        )
+        begin = f"INSERT INTO {_TABLE} (collection, actor_name, gather_key, item, created_at, taken_by) VALUES "
+        row = f"({m}, {m}, {m}, {words.binary}, {words.now_ms}, '')"
+        if words.returning:
+            self._database.many(begin + row, [(*collection, item) for item in items])
+            return
+        for chunk in chunks(items, len):  # MySQL's drivers would send one row at a time
+            values = [value for item in chunk for value in (*collection, item)]
+            self._database.count(begin + ", ".join([row] * len(chunk)), values)
 
     def waiting(self, collection: str, most: int) -> int:
         m = self._words.mark
@@ -125,17 +137,22 @@ class GatheredRows:
         )
         return int(rows[0][0])
 
-    def take(self, collection: str, message_id: str, size: int) -> tuple[list[bytes], bool]:
+    def take(self, collection: str, message_id: str, size: int) -> Share:
         own = self.taken(message_id)
         if own:
-            return own, False
+            return Share(own, is_again=True, leaves_some=False)
         self._take(collection, message_id, size)
         own = self.taken(message_id)
-        return own, len(own) == size and bool(self.waiting(collection, 1))
+        return Share(own, is_again=False, leaves_some=len(own) == size and bool(self.waiting(collection, 1)))
 
-    def taken(self, message_id: str) -> list[bytes]:
-        sql = f"SELECT item FROM {_TABLE} WHERE taken_by = {self._words.mark} ORDER BY id"
-        return [bytes(row[0]) for row in self._database.rows(sql, (message_id,))]
+    def taken(self, message_id: str, most: int = MOST) -> list[bytes]:
+        m = self._words.mark
+        sql = f"SELECT item FROM {_TABLE} WHERE taken_by = {m} ORDER BY id LIMIT {m}"
+        return [bytes(row[0]) for row in self._database.rows(sql, (message_id, most))]
+
+    def count(self, message_id: str) -> int:
+        sql = f"SELECT COUNT(*) FROM {_TABLE} WHERE taken_by = {self._words.mark}"
+        return int(self._database.rows(sql, (message_id,))[0][0])
 
     def _take(self, collection: str, message_id: str, size: int) -> None:
         words, m = self._words, self._words.mark
@@ -172,7 +189,7 @@ class GatheredRows:
         """The next collection behind that of this id of which nobody has taken something."""
         words, m = self._words, self._words.mark
         rows = self._database.rows(
-            f"SELECT collection, actor_name, gather_key, {words.now_ms} - created_at FROM {_TABLE} "
+            f"SELECT collection, actor_name, gather_key, id, {words.now_ms} - created_at FROM {_TABLE} "
             f"WHERE taken_by = '' AND collection > {m} ORDER BY collection, id LIMIT 1",
             (after,),
         )

@@ -47,6 +47,22 @@ def test_the_page_shows_what_a_message_has_taken(admin: Client, dead_collector: 
     assert Markup(admin.get(url("messagerecord_change", dead_collector)).text).dangers == []
 
 
+def test_of_many_it_reads_the_first_and_says_how_many_there_are(
+    admin: Client, broker: DatabaseBroker, dead_collector: str
+) -> None:
+    read: list[int] = []
+    broker.recording = Recording(redact=lambda name, args, kwargs: (read.append(len(args[0])) or args, kwargs))
+    row = {"collection": collection_of("index", "").id, "actor_name": "index", "created_at": 0, "taken_at": 0}
+    GatheredItem.objects.bulk_create(
+        GatheredItem(item=b'{"item":7}', taken_by=dead_collector, **row) for _ in range(997)
+    )
+
+    shown = facts(admin, dead_collector)["Gathered items"]
+
+    assert shown.startswith('1000: [1, 2, "<b>", 7, 7, ') and shown.endswith("…")
+    assert max(read) < 100
+
+
 def test_where_arguments_are_hidden_it_shows_how_many(
     admin: Client, broker: DatabaseBroker, dead_collector: str
 ) -> None:

@@ -282,6 +282,23 @@ def test_what_is_unknown_or_lost_is_sent_again_under_its_id_and_its_record_moves
     assert states() == {"unknown": "succeeded", "lost": "succeeded", "dead": "dead", "no arguments": "unknown"}
 
 
+@of("stub", "redis", "redis-cluster", *RABBITMQ)
+@pytest.mark.parametrize("on_conflict", ["drop", "raise", "replace", "refresh"])
+def test_what_is_lost_lives_without_its_key_where_somebody_else_has_that(broker: Broker, on_conflict: str) -> None:
+    # Given a message that is gone for good, and another one that has its key
+    options = {"unique": "until_started", "unique_key": "k", "on_conflict": on_conflict}
+    lost = {"state": "dead", "dead_reason": "lost", "created_at": datetime.now(UTC), "options": options}
+    MessageRecord.objects.create(message_id="lost", queue_name="q", actor_name="work", args=[1], kwargs={}, **lost)
+    broker.enqueue(message("other").copy(options=options))
+
+    assert repair.requeue(["lost"]).done == ["lost"]
+
+    consumer, claimed = claim(broker, 2)
+    assert {one.message_id for one in claimed} == {"lost", "other"}
+    consumer.exchange([Settlement(one, DONE) for one in claimed], 0)
+    consumer.close()
+
+
 @of("stub")
 def test_arguments_that_a_record_may_not_have_whole_are_nobodys_to_guess(broker: Broker) -> None:
     whole = {"queue_name": "q", "actor_name": "work", "args": [1], "kwargs": {}, "options": {}, "state": "unknown"}

@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from testproject.gathering import collect
+from tests.support import everywhere
+from tests.support.everywhere import EVERYWHERE, ON_EACH_BROKER, program
 from tests.support.ledger import Ledger, drain
 from tests.support.runworkers import Trees
 from tests.support.stores import ROOT, Store, environment
 from tests.support.waiting import until
-from tests.support.worlds import World
 
 SENDERS = 8
 ITEMS = int(os.environ.get("DTQ_GATHERED", "250"))
@@ -30,33 +30,8 @@ ROWS = "django_tasks_q_gathereditem"
 
 pytestmark = [pytest.mark.lifecycle, pytest.mark.timeout(150)]
 
-EVERYWHERE = pytest.mark.parametrize(
-    ("kind", "vendor"),
-    [
-        ("database", "sqlite"),
-        ("database", "postgresql"),
-        ("database", "mariadb"),
-        ("redis", "sqlite"),
-        ("rabbitmq", "postgresql"),
-    ],
-    indirect=["vendor"],
-)
-ON_EACH_BROKER = pytest.mark.parametrize("kind", ["database", "redis", "rabbitmq"])
-
-
-@pytest.fixture
-def world(kind: str, store: Store) -> Iterator[Store]:
-    world = store if kind == "database" else World(store, kind)
-    yield world
-    if world is not store:
-        world.close()
-
-
-@pytest.fixture
-def trees(tmp_path: Path, world: Store) -> Iterator[Trees]:
-    trees = Trees(tmp_path, world)
-    yield trees
-    trees.clear_away()
+world = everywhere.world
+trees = everywhere.trees
 
 
 class Runs:
@@ -79,15 +54,6 @@ def runs(tmp_path: Path) -> Runs:
     return Runs(tmp_path)
 
 
-def senders(world: Store, *arguments: str) -> subprocess.Popen[bytes]:
-    """Processes on this broker that add items."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.gathering_senders", *arguments],
-        cwd=ROOT,
-        env=environment(world.url, DJANGO_TASKS_Q_JSON=json.dumps(dict(world.settings))),
-    )
-
-
 def left(world: Store) -> int:
     return int(world.rows(f"SELECT COUNT(*) FROM {ROWS}")[0][0])
 
@@ -98,7 +64,7 @@ def test_what_many_processes_add_at_once_runs_once_in_runs_of_at_most_the_size(
 ) -> None:
     # Given eight processes that add two thousand items, while two workers run
     tree = trees.start("-p", "2", "-t", "4")
-    with senders(world, str(ITEMS), str(SENDERS)) as process:
+    with program(world, "gathering_senders", str(ITEMS), str(SENDERS)) as process:
         assert process.wait(60) == 0
 
     # When there is nothing left
@@ -118,7 +84,7 @@ def test_what_many_processes_add_at_once_runs_once_in_runs_of_at_most_the_size(
 def test_the_keeper_sends_for_items_whose_sender_was_killed_when_they_were_committed(
     world: Store, trees: Trees, runs: Runs
 ) -> None:
-    with senders(world, "die") as process:
+    with program(world, "gathering_senders", "die") as process:
         assert process.wait(60) == -signal.SIGKILL
     assert left(world) == 3 and world.states() == {}
 

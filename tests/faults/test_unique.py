@@ -3,12 +3,8 @@ taken for ever."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +15,12 @@ from django_tasks_q.keeper import unique_keys
 from django_tasks_q.keeper.unique_keys import UniqueKeys
 from django_tasks_q.sql import Database
 from testproject import misbehave
+from tests.support import everywhere
+from tests.support.everywhere import EVERYWHERE, ON_EACH_BROKER, program
 from tests.support.ledger import Ledger, drain
 from tests.support.runworkers import Trees
-from tests.support.stores import RECORDS, ROOT, Store, environment
+from tests.support.stores import RECORDS, Store
 from tests.support.waiting import until
-from tests.support.worlds import World
 
 KEYS = int(os.environ.get("DTQ_UNIQUE_KEYS", "300"))
 """How many each sender sends; 10,000 take some minutes on each broker."""
@@ -32,42 +29,8 @@ SENDERS = 16
 
 pytestmark = [pytest.mark.lifecycle, pytest.mark.timeout(120 + KEYS // 10)]
 
-EVERYWHERE = pytest.mark.parametrize(
-    ("kind", "vendor"),
-    [
-        ("database", "sqlite"),
-        ("database", "postgresql"),
-        ("database", "mariadb"),
-        ("redis", "sqlite"),
-        ("rabbitmq", "postgresql"),
-    ],
-    indirect=["vendor"],
-)
-ON_EACH_BROKER = pytest.mark.parametrize("kind", ["database", "redis", "rabbitmq"])
-
-
-@pytest.fixture
-def world(kind: str, store: Store) -> Iterator[Store]:
-    world = store if kind == "database" else World(store, kind)
-    yield world
-    if world is not store:
-        world.close()
-
-
-@pytest.fixture
-def trees(tmp_path: Path, world: Store) -> Iterator[Trees]:
-    trees = Trees(tmp_path, world)
-    yield trees
-    trees.clear_away()
-
-
-def process(world: Store, *arguments: str) -> subprocess.Popen[bytes]:
-    """Senders on this broker."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.unique_senders", *arguments],
-        cwd=ROOT,
-        env=environment(world.url, DJANGO_TASKS_Q_JSON=json.dumps(dict(world.settings))),
-    )
+world = everywhere.world
+trees = everywhere.trees
 
 
 def unique_message(actor: Any, key: int, *args: Any) -> Message[Any]:
@@ -85,7 +48,7 @@ def test_of_a_key_that_many_senders_send_at_once_there_is_one_run(
     world: Store, trees: Trees, ledger: Ledger, kind: str
 ) -> None:
     # Given sixteen processes that each send every key, while no worker runs
-    with process(world, str(KEYS), str(SENDERS)) as senders:
+    with program(world, "unique_senders", str(KEYS), str(SENDERS)) as senders:
         assert senders.wait(100 + KEYS // 10) == 0
 
     # Then each key is held by one message
@@ -133,7 +96,7 @@ def test_the_key_of_a_sender_who_was_killed_before_he_published_is_free_after_a_
     world: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a sender who has taken his key, and nothing else
-    with process(world, "die") as sender:
+    with program(world, "unique_senders", "die") as sender:
         assert sender.wait(60) == -signal.SIGKILL
     message = unique_message(misbehave.echo, 0)
     held_by = holder(world, message)

@@ -42,6 +42,8 @@ def test_a_wait_may_be_a_timedelta() -> None:
     [
         ({"gather": 100}, "gather is Gather"),
         ({"gather": FINE, "unique": True}, "is not unique as well"),
+        ({"gather": FINE, "max_age": 1_000}, "lets nothing run"),
+        ({"gather": FINE, "max_age": timedelta(seconds=1)}, "lets nothing run"),
     ],
 )
 def test_options_that_mean_nothing_together_are_refused(stub: StubBroker, options: dict[str, Any], error: str) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 from django.db import transaction
 
 from django_tasks_q import actor
+from django_tasks_q.keeper.mirror_service import catch_up
+from django_tasks_q.models import MessageRecord
+from django_tasks_q.recording import Recording
 from tests.gathering.place import LONG, Place
 from tests.support.waiting import until
 
@@ -113,6 +116,36 @@ def test_a_dead_letter_keeps_its_items_until_it_is_requeued(place: Place) -> Non
     until(place.is_empty, 10)
 
 
+def test_what_comes_while_a_requeued_dead_letter_waits_is_for_the_next_at_once(place: Place) -> None:
+    # Given a dead letter that waits again, with its items, and holds its key
+    index = place.declare(size=2, max_retries=0, fails=lambda: len(place.runs) == 1)
+    index.gather_many([1, 2])
+    place.work(1)
+    (dead,) = place.ids
+    assert dead is not None
+    until(lambda: _is_dead(place, dead), 10)
+    assert place.broker.requeue([dead]) == [dead]
+
+    # When as many items come as are enough for a run
+    index.gather_many([3, 4])
+    place.work(3)
+
+    # Then nobody waits for the keeper
+    assert sorted(place.runs) == [[1, 2], [1, 2], [3, 4]]
+
+
+def test_a_collector_has_a_record_where_nothing_else_has(place: Place) -> None:
+    place.broker.recording = Recording(enabled=False)
+    index = place.declare(size=1)
+
+    index.gather(1)
+    place.work(1)
+
+    if place.broker.journal is not None:
+        catch_up(place.broker, seconds=20)
+    until(lambda: MessageRecord.objects.using(_records_of(place)).filter(pk=str(place.ids[0])).exists(), 10)
+
+
 def test_who_finds_nothing_is_skipped(place: Place) -> None:
     index = place.declare(size=2)
     index.gather_many([1, 2])
@@ -147,6 +180,10 @@ def test_async_actors_gather_too(place: Place) -> None:
 
     assert place.runs == [[1, 2]]
     until(place.is_empty, 10)
+
+
+def _records_of(place: Place) -> str:
+    return str(getattr(place.broker, "using", "default"))
 
 
 def _is_busy(place: Place) -> bool:

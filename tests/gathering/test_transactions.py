@@ -9,7 +9,7 @@ from django.db import connections, transaction
 
 from django_tasks_q.broker import Broker
 from tests.gathering.conftest import DATABASES
-from tests.gathering.place import Place
+from tests.gathering.place import LONG, Place
 
 pytestmark = pytest.mark.parametrize(("alias", "kind"), [(alias, alias) for alias in DATABASES])
 
@@ -57,6 +57,21 @@ def test_what_is_added_in_a_savepoint_alone_is_sent_for(place: Place, published:
     assert [item.delay for item in published] == [None]
 
 
+def test_each_transaction_of_a_function_that_is_atomic_is_sent_for(place: Place, published: list[Any]) -> None:
+    index = place.declare(size=2)
+
+    @transaction.atomic(using=place.alias)  # one block, however often the function is called
+    def save(item: int, fails: bool = False) -> None:
+        index.gather(item)
+        transaction.set_rollback(fails, using=place.alias)
+
+    save(1)
+    save(2, fails=True)
+    save(3)
+
+    assert [item.delay for item in published] == [LONG, None]
+
+
 def test_where_nobody_tells_of_the_end_of_a_transaction_the_keeper_sends(place: Place, published: list[Any]) -> None:
     index = place.declare(size=2)
     connection = connections[place.alias]
@@ -69,3 +84,22 @@ def test_where_nobody_tells_of_the_end_of_a_transaction_the_keeper_sends(place: 
 
     assert published == []
     assert place.waiting() == 2
+
+
+def test_many_items_are_few_statements(place: Place) -> None:
+    if connections[place.alias].vendor != "mysql":
+        pytest.skip("the drivers of the others send many rows at once")
+    index = place.declare(size=10_000)
+    index.gather("first")  # which connects
+    before = inserts(place)
+
+    index.gather_many(range(500))
+
+    assert inserts(place) - before < 10
+    assert place.rows.count() == 501
+
+
+def inserts(place: Place) -> int:
+    with connections[place.alias].cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Com_insert'")
+        return int(cursor.fetchone()[1])

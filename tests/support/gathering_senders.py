@@ -16,6 +16,7 @@ django.setup()
 
 from django_tasks_q import get_broker  # noqa: E402 - actors need Django
 from testproject.gathering import collect  # noqa: E402
+from tests.support.forked import forked  # noqa: E402
 
 
 def send_all(items: int, sender: int) -> None:
@@ -27,21 +28,6 @@ def send_all(items: int, sender: int) -> None:
         collect.gather_many(others)
 
 
-def main(items: int, senders: int) -> int:
-    children = []
-    for sender in range(senders):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                send_all(items, sender)
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(pid)
-    return sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
-
-
 def die_before_sending() -> None:
     broker = get_broker()
     broker.prepare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment,method-assign]
@@ -51,4 +37,5 @@ def die_before_sending() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "die":
         die_before_sending()
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    items, senders = map(int, sys.argv[1:])
+    sys.exit(forked(senders, lambda sender: send_all(items, sender)))

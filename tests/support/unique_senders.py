@@ -17,6 +17,7 @@ django.setup()
 
 from django_tasks_q import get_broker  # noqa: E402 - actors need Django
 from testproject.misbehave import echo  # noqa: E402
+from tests.support.forked import forked  # noqa: E402
 
 
 def send_all(keys: int, seed: int) -> None:
@@ -24,21 +25,6 @@ def send_all(keys: int, seed: int) -> None:
     random.Random(seed).shuffle(order)
     for key in order:
         echo.send_with_options(args=(key,), unique=True, unique_key=f"key {key}")
-
-
-def main(keys: int, senders: int) -> int:
-    children = []
-    for seed in range(senders):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                send_all(keys, seed)
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(pid)
-    return sum(os.waitpid(pid, 0)[1] != 0 for pid in children)
 
 
 def die_before_publishing() -> None:
@@ -50,4 +36,5 @@ def die_before_publishing() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "die":
         die_before_publishing()
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    keys, senders = map(int, sys.argv[1:])
+    sys.exit(forked(senders, lambda seed: send_all(keys, seed)))
