@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from django.db import transaction
+import pytest
+from django.db import connections, transaction
 
 from django_tasks_q import actor
 from django_tasks_q.keeper.mirror_service import catch_up
@@ -193,3 +194,21 @@ def _is_busy(place: Place) -> bool:
 def _is_dead(place: Place, message_id: str) -> bool:
     held = place.broker.look_up([message_id]).get(message_id)
     return held is not None and held.state == "dead"
+
+
+@pytest.mark.parametrize(("alias", "kind"), [("mariadb", "mariadb")])  # the drivers of others send many rows at once
+def test_many_items_are_few_statements(place: Place) -> None:
+    index = place.declare(size=10_000)
+    index.gather("first")  # which connects
+    before = inserts(place)
+
+    index.gather_many(range(500))
+
+    assert inserts(place) - before < 10
+    assert place.rows.count() == 501
+
+
+def inserts(place: Place) -> int:
+    with connections[place.alias].cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Com_insert'")
+        return int(cursor.fetchone()[1])

@@ -84,22 +84,3 @@ def test_where_nobody_tells_of_the_end_of_a_transaction_the_keeper_sends(place: 
 
     assert published == []
     assert place.waiting() == 2
-
-
-def test_many_items_are_few_statements(place: Place) -> None:
-    if connections[place.alias].vendor != "mysql":
-        pytest.skip("the drivers of the others send many rows at once")
-    index = place.declare(size=10_000)
-    index.gather("first")  # which connects
-    before = inserts(place)
-
-    index.gather_many(range(500))
-
-    assert inserts(place) - before < 10
-    assert place.rows.count() == 501
-
-
-def inserts(place: Place) -> int:
-    with connections[place.alias].cursor() as cursor:
-        cursor.execute("SHOW SESSION STATUS LIKE 'Com_insert'")
-        return int(cursor.fetchone()[1])
