@@ -20,7 +20,7 @@ from django_tasks_q.rate_limits import RateLimiterBackend
 from django_tasks_q.rate_limits import backend as rate_limits_module
 from tests import settings
 from tests.support import run, templates
-from tests.support.emptying import empty_what_was_used
+from tests.support.emptying import empty_what_was_used, let_go
 from tests.support.order import slow_ones_first
 from tests.support.signals import heed_signals
 from tests.support.waiting import until
@@ -46,6 +46,7 @@ def django_db_setup(django_test_environment: None, django_db_blocker: pytest.Fix
             connection.get_database_version()  # Django's checks want to know, also where a test may not connect
             connection.close()
     yield
+    let_go()
     with django_db_blocker.unblock():
         for connection in connections.all():
             connection.close()
