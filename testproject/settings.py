@@ -11,8 +11,6 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 
-mysql_driver.prepare()
-
 # Good enough for a demo on your own machine, never for a public site.
 SECRET_KEY = env.str("SECRET_KEY", default="for the demo and the tests only, not a secret at all")
 DEBUG = env.bool("DEBUG", default=True)
@@ -72,6 +70,7 @@ def database(url_variable: str, default: str) -> dict[str, Any]:
     if config["ENGINE"] == "django.db.backends.sqlite3":
         config["OPTIONS"] = SQLITE_OPTIONS | config.get("OPTIONS", {})
     if config["ENGINE"] == "django.db.backends.mysql":
+        mysql_driver.prepare()
         config["OPTIONS"] = mysql_driver.options(config["HOST"]) | config.get("OPTIONS", {})
     return config
 

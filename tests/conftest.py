@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 from asgiref.sync import SyncToAsync
@@ -14,10 +14,13 @@ from hypothesis import settings as hypothesis_settings
 from django_tasks_q import broker as broker_module
 from django_tasks_q import get_encoder, set_encoder
 from django_tasks_q.brokers.stub import StubBroker
+from django_tasks_q.configured.backends import rate_limiter_backend
 from django_tasks_q.configured.following import settings_broker
+from django_tasks_q.rate_limits import RateLimiterBackend
+from django_tasks_q.rate_limits import backend as rate_limits_module
 from tests import settings
 from tests.support import run, templates
-from tests.support.emptying import empty_what_was_used
+from tests.support.emptying import empty_what_was_used, let_go
 from tests.support.order import slow_ones_first
 from tests.support.signals import heed_signals
 from tests.support.waiting import until
@@ -43,6 +46,7 @@ def django_db_setup(django_test_environment: None, django_db_blocker: pytest.Fix
             connection.get_database_version()  # Django's checks want to know, also where a test may not connect
             connection.close()
     yield
+    let_go()
     with django_db_blocker.unblock():
         for connection in connections.all():
             connection.close()
@@ -96,17 +100,32 @@ def _foreign(before: set[threading.Thread]) -> list[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def globals_are_put_back() -> Iterator[None]:
-    """The process's broker, the actors on it, and the encoder, which tests may set or have others stand in for."""
+    """The process's broker, the actors on it, and the encoder, which tests may set or have others stand in for.
+
+    The stores of rate limits that a test names are forgotten with it: a worker of a later test would look for its
+    leases there, and a store that is nowhere keeps it waiting for seconds.
+    """
     broker, encoder = broker_module._broker, get_encoder()
     settings_state = dict(vars(settings_broker))
     actors = {} if broker is None else dict(broker.actors)
+    limits = set(rate_limits_module._backends)
     yield
+    if set(rate_limits_module._backends) != limits:
+        _forget_all_limits_but(limits)
     broker_module._broker = broker
     vars(settings_broker).update(settings_state)
     for actor in actors.values():
         if broker is not None and broker.actors.get(actor.actor_name) is actor:
             actor.broker = broker
     set_encoder(encoder)
+
+
+def _forget_all_limits_but(known: Collection[RateLimiterBackend]) -> None:
+    """The one of the settings as well, which would stay in use though nobody looks after its leases any more."""
+    rate_limiter_backend._named.cache_clear()
+    rate_limiter_backend._beside = None
+    rate_limits_module._backends.clear()
+    rate_limits_module._backends.update(known)
 
 
 @pytest.fixture

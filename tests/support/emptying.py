@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -35,6 +36,7 @@ TABLES = (
 )
 
 _used: set[tuple[str, str]] = set()
+_kept: dict[tuple[str, str], psycopg.Connection[Any]] = {}
 
 
 @receiver(connection_created)
@@ -54,14 +56,30 @@ def empty_what_was_used() -> None:
     _used.clear()
 
 
+def let_go() -> None:
+    """Close what was kept open, before the databases are dropped."""
+    for connection in _kept.values():
+        connection.close()
+    _kept.clear()
+
+
 def _empty(connection: BaseDatabaseWrapper) -> None:
-    statements = [f"DELETE FROM {table}" for table in TABLES]
     if connection.vendor == "postgresql":
-        statements = ["; ".join(statements)]  # one round trip
+        _empty_postgresql(connection)
+        return
     with atomic(using=connection.alias), connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
+        for table in TABLES:
+            cursor.execute(f"DELETE FROM {table}")
     connection.close()
+
+
+def _empty_postgresql(connection: BaseDatabaseWrapper) -> None:
+    """On a connection that is kept: a new one costs ten times what emptying does. In one round trip."""
+    identity = _identity(connection)
+    kept = _kept.get(identity)
+    if kept is None or kept.closed:
+        kept = _kept[identity] = psycopg.connect(**connection.get_connection_params(), autocommit=True)
+    kept.execute("; ".join(f"DELETE FROM {table}" for table in TABLES))
 
 
 def _identity(connection: BaseDatabaseWrapper) -> tuple[str, str]:
