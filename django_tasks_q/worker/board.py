@@ -80,7 +80,7 @@ class Region:
     # Written by who renews the lease
 
     def set_lease(self, until: float) -> None:
-        """The worker certainly has its lease until then; monotonic seconds."""
+        """The worker certainly has its lease until then, and a little longer; monotonic seconds."""
         _MOMENT.pack_into(self._memory, self._offset + _LEASE_AT, until)
 
     def is_lease_over(self, now: float) -> bool:

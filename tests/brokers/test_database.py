@@ -47,6 +47,33 @@ class Databases(Conformance):
         assert weaker == {"journal"}
 
     @pytest.mark.beyond_the_model
+    def test_a_worker_whose_lease_is_renewed_while_somebody_is_about_to_bury_it_lives_on(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broker = cast(DatabaseBroker, bench.broker)
+        bench.send("m")
+        broker.lease = 1
+        desk = bench.worker("late")
+        delivery = desk.take_one()
+        broker.lease = 60_000
+        rows = Database.rows
+
+        def renew_then_look(database: Database, sql: str, params: Any = ()) -> Any:
+            if sql == broker.queries.owned:
+                assert list(broker.renew(["late"])) == ["late"]
+            return rows(database, sql, params)
+
+        bench.until(lambda: rows(broker.database, broker.queries.expired))
+        monkeypatch.setattr(Database, "rows", renew_then_look)
+
+        rescued = broker.rescue(bench.judge)
+        monkeypatch.undo()
+
+        assert rescued == []
+        assert bench.holds() == (0, 1, 0, 0)
+        assert not desk.settle(delivery, DONE).refused
+
+    @pytest.mark.beyond_the_model
     def test_messages_survive_the_end_of_the_broker(self, bench: Bench) -> None:
         bench.send("m")
         bench.broker.close()
@@ -451,7 +478,8 @@ class TestPostgreSQL(Servers):
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(headway, "SLOW", 0.0)
-        monkeypatch.setattr(headway, "SHARE", 1e9)  # it looks from the front when the rest is short, and not before
+        monkeypatch.setattr(headway, "LONGEST", 1e9)
+        monkeypatch.setattr(headway, "SHARE", 1e12)  # it looks from the front when the rest is short, and not before
         bench.send(*(f"m{number:02}" for number in range(20)))
         bench.send("elsewhere", queue="other")
         desk = bench.worker(queues={"q": 1})
@@ -469,8 +497,9 @@ class TestPostgreSQL(Servers):
         assert _names(desk.take(1)) == ["late"]
 
     @pytest.mark.beyond_the_model
-    def test_who_claims_slowly_looks_at_the_front_again_after_twenty_times_as_long(
-        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("took", [headway.SLOW, 1.0])
+    def test_who_claims_slowly_looks_at_the_front_again_after_twenty_times_as_long_or_two_seconds(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, took: float
     ) -> None:
         now = time.monotonic()
         monkeypatch.setattr(headway.clock, "monotonic", lambda: now)
@@ -481,7 +510,7 @@ class TestPostgreSQL(Servers):
 
         def take_slowly(*args: Any, **kwargs: Any) -> Any:
             nonlocal now
-            now += headway.SLOW
+            now += took
             return take(*args, **kwargs)
 
         monkeypatch.setattr(claims, "take_behind", take_slowly)
@@ -490,7 +519,7 @@ class TestPostgreSQL(Servers):
         bench.send("urgent", priority=-5)
 
         assert _names(desk.take(1)) == ["m3"]
-        now += headway.SHARE * headway.SLOW
+        now += min(headway.SHARE * took, headway.LONGEST)
         assert _names(desk.take(1)) == ["urgent"]
 
     @pytest.mark.beyond_the_model

@@ -49,7 +49,7 @@ def test_a_loop_over_its_limit_is_interrupted_and_its_thread_used_again(
         assert store.record(message_id)["error_type"].endswith("TimeLimitExceeded")
         assert [outcome for outcome, _ in store.attempts(message_id)] == ["failed"]
     assert ledger.completed() == set(good)
-    assert tree.workers == workers
+    assert workers and {process.pid for process in tree.living()} >= set(workers)
     assert tree.stop() == 0
 
 

@@ -145,6 +145,10 @@ class Faults:
         counts = Counter(fault.name for fault in self.log)
         return f"seed {self.seed}: " + ", ".join(f"{name} × {count}" for name, count in sorted(counts.items()))
 
+    def story(self) -> str:
+        """What happened when."""
+        return "\n".join(map(str, sorted(self.log, key=lambda fault: fault.start)))
+
 
 def drain(store: Store, seconds: float, story: Callable[[], str]) -> None:
     """I7: nothing is left to run within a bound."""
@@ -162,7 +166,7 @@ def check(ledger: Ledger, acknowledged: Collection[str], store: Store, faults: F
         *_no_overlap(runs, faults),
         *_caused_once(records),
     ]
-    assert not problems, f"{faults}\n" + "\n".join(problems[:40])
+    assert not problems, "\n".join([str(faults), *problems[:40], faults.story()])
 
 
 def _records(store: Store) -> dict[str, dict[str, Any]]:

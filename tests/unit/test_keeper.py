@@ -20,6 +20,7 @@ from django_tasks_q.outcomes import Dead
 from django_tasks_q.supervisor.channel import Channel
 from django_tasks_q.worker.board import Board
 from django_tasks_q.worker.duties import Duties
+from django_tasks_q.worker.lease import TRUSTED
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,15 +126,15 @@ def test_the_board_says_until_when_a_lease_was_certainly_renewed(now: list[float
     for region, name in zip(board, ["alive", "buried"], strict=True):
         region.assign(name, 1)
         broker.consume(WorkerInfo(name)).close(give_back=False)
-    leases, lease = Leases(broker, board), broker.lease / 1000
+    leases, relied_on = Leases(broker, board), broker.lease / 1000 * TRUSTED
     leases.run_if_due()
 
     # From when it was sent, for who was there; and what was not heard changes nothing.
     StubBroker.bury(broker, "buried", (), make_judge(broker))
-    now[0] += lease - 1
+    now[0] += relied_on - 1
     leases.run_if_due()
     broker.error = BrokerConnectionError("gone")
-    now[0] += lease - 1
+    now[0] += relied_on - 1
     leases.run_if_due()
 
     assert [region.is_lease_over(now[0]) for region in board] == [False, True]

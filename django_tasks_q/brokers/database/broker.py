@@ -160,14 +160,26 @@ class DatabaseBroker(Broker):
         return [row[0] for row in self.database.rows(self.queries.registered(len(worker_ids)), worker_ids)]
 
     def bury(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge, reason: str = "") -> int:
-        known = {(casualty.message_id, casualty.number): casualty for casualty in casualties}
         with self.database.transaction():
             self.database.count(self.queries.unregister, (worker_id,))
-            owned = self.database.rows(self.queries.owned, (worker_id,))
-            for start in range(0, len(owned), MAX_BATCH):
-                self._bury_batch(worker_id, owned[start : start + MAX_BATCH], known, judge)
-            if owned:
-                self.notify()
+            return self._give_back(worker_id, casualties, judge)
+
+    def _bury_expired(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge) -> bool:
+        """The same if its lease is over still: its keeper may have renewed it since somebody looked, and then it works
+        on what it holds."""
+        with self.database.transaction():
+            is_over = bool(self.database.count(self.queries.unregister_expired, (worker_id,)))
+            if is_over:
+                self._give_back(worker_id, casualties, judge)
+        return is_over
+
+    def _give_back(self, worker_id: str, casualties: Sequence[Casualty], judge: Judge) -> int:
+        known = {(casualty.message_id, casualty.number): casualty for casualty in casualties}
+        owned = self.database.rows(self.queries.owned, (worker_id,))
+        for start in range(0, len(owned), MAX_BATCH):
+            self._bury_batch(worker_id, owned[start : start + MAX_BATCH], known, judge)
+        if owned:
+            self.notify()
         return len(owned)
 
     def _bury_batch(
@@ -191,20 +203,25 @@ class DatabaseBroker(Broker):
         self.writer.write(events)
 
     def rescue(self, judge: Judge) -> list[str]:
-        gone = [row[0] for row in self.database.rows(self.queries.expired)]
-        gone += [row[0] for row in self.database.rows(self.queries.orphans) if row[0] not in gone]
-        for worker_id in gone:
-            rows = [row for row in self.database.rows(self.queries.owned, (worker_id,)) if row[10]]
-            detail, alone = "its worker's lease ran out", len(rows) == 1
-            started = [Casualty(row[1], row[4], "lost", row[10], detail, alone) for row in rows]
-            try:
-                self.bury(worker_id, started, judge)
-            except BrokerError:
-                raise
-            except Exception:
-                # One that cannot be buried must not keep the others waiting; it is tried again the next time.
-                self.logger.exception("Worker %s cannot be buried.", worker_id)
-        return gone
+        expired = [row[0] for row in self.database.rows(self.queries.expired)]
+        orphans = [row[0] for row in self.database.rows(self.queries.orphans) if row[0] not in expired]
+        return [worker_id for worker_id in (*expired, *orphans) if self._rescue(worker_id, judge, worker_id in expired)]
+
+    def _rescue(self, worker_id: str, judge: Judge, is_expired: bool) -> bool:
+        """Bury a worker that nobody keeps alive, unless somebody does after all."""
+        rows = [row for row in self.database.rows(self.queries.owned, (worker_id,)) if row[10]]
+        detail, alone = "its worker's lease ran out", len(rows) == 1
+        started = [Casualty(row[1], row[4], "lost", row[10], detail, alone) for row in rows]
+        try:
+            if is_expired:
+                return self._bury_expired(worker_id, started, judge)
+            self.bury(worker_id, started, judge)
+        except BrokerError:
+            raise
+        except Exception:
+            # One that cannot be buried must not keep the others waiting; it is tried again the next time.
+            self.logger.exception("Worker %s cannot be buried.", worker_id)
+        return True
 
     def has_suspects(self) -> bool:
         return bool(self.database.rows(self.queries.has_suspects))

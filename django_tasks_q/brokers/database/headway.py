@@ -17,6 +17,9 @@ IN_A_ROW = 3
 SHARE = 20
 """So many times as long as a look from the front took, claims begin behind: a twentieth of the time goes on looking."""
 
+LONGEST = 2.0
+"""Seconds: what a claim takes that had to wait for something else must not keep urgent messages waiting."""
+
 Position = tuple[int, int]
 """Priority and number of a message in the line of its queue."""
 
@@ -45,7 +48,8 @@ class Headway:
     While a transaction is open that began before messages were finished (a backup, a report), PostgreSQL keeps their
     entries at the front of the line, and each claim steps over all of them. So once claims are slow, most of them begin
     behind the last message that was claimed, and one now and then at the front. What is put back there, or is more
-    urgent, waits until then: ``SHARE`` times a slow claim at most, and not at all when the rest of the line is short.
+    urgent, waits until then: for ``SHARE`` times a slow claim or ``LONGEST``, and not at all when the rest of the line
+    is short.
     """
 
     def __init__(self, claims: Claims) -> None:
@@ -77,7 +81,7 @@ class Headway:
         if self._slow >= IN_A_ROW:
             self._places = {}
             self._note(rows)
-            self._until = began + took * (1 + SHARE)
+            self._until = began + took + min(LONGEST, took * SHARE)
         return rows
 
     def _note(self, rows: Sequence[Row]) -> None:

@@ -92,6 +92,7 @@ class Queries(ABC):
         )
         self.is_registered = f"SELECT 1 FROM {WORKERS} WHERE worker_id = {m}"
         self.unregister = f"DELETE FROM {WORKERS} WHERE worker_id = {m}"
+        self.unregister_expired = f"{self.unregister} AND expires_at < {self.now}"
         self.expired = f"SELECT worker_id FROM {WORKERS} WHERE expires_at < {self.now}"
         self.orphans = (
             f"SELECT DISTINCT owner FROM {QUEUE} WHERE place = 2 AND owner NOT IN (SELECT worker_id FROM {WORKERS})"
