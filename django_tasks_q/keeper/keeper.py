@@ -62,7 +62,7 @@ class Keeper:
         self._shutdown_timeout = shutdown_timeout
         self._judge = make_judge(broker)
         self._rescuer = Rescuer(broker, self._judge, lambda: channel.send(kind="suspects"), self._announce_burial)
-        self._services: list[Service] = [Leases(broker, board), self._rescuer]
+        self._services: list[Service] = [Leases(broker, board, self._rescuer.be_patient), self._rescuer]
         self._others = ServiceThreads(make_services(broker, board, queues, name))
         self._graves: list[dict[str, Any]] = []
         self._stopping = False

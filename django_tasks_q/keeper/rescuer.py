@@ -36,6 +36,10 @@ class Rescuer(Service):
         self._on_burial = on_burial
         self._patience = Patience(broker)
 
+    def be_patient(self) -> None:
+        """Leave everybody a whole lease from now on: some could not be renewed, though their workers live."""
+        self._patience.begin()
+
     def work(self) -> None:
         try:
             if self._patience.is_over():

@@ -488,10 +488,10 @@ class TestPostgreSQL(Servers):
         desk.settle(taken[0][1], HANDED_BACK)
         bench.send("urgent", priority=-5)
         behind = desk.take(6)
-        rest = desk.take(4, room=10)
+        rest = desk.take(4, room=10)  # in two exchanges
 
         assert _names(behind) == [f"m{number}" for number in range(12, 18)]
-        assert _names(rest) == ["urgent", "m01", "m18", "m19"]
+        assert _names(rest) == ["m18", "m19", "urgent", "m01"]
         assert desk.finds_nothing()
         bench.send("late")
         assert _names(desk.take(1)) == ["late"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -156,6 +157,28 @@ def test_after_an_outage_the_living_have_a_whole_lease_to_say_so(now: list[float
     now[0] += rescuer.interval
     rescuer.run_if_due()
     assert "rescue" in broker.calls
+
+
+def test_after_a_renewal_that_failed_the_living_have_a_whole_lease_too(
+    now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, renew = Unsteady(), Mock(side_effect=BrokerConnectionError("reset"))
+    ours, theirs = Channel.pair()
+    keeper = Keeper(broker, Board(1, 1), theirs, shutdown_timeout=1)
+    monkeypatch.setattr(broker, "renew", renew)
+    keeper._round()  # what asked first found the connection broken, and what came next has another one
+    renew.side_effect = None
+    assert "rescue" not in broker.calls
+
+    now[0] += broker.lease / 1000 - 1
+    keeper._round()
+    assert "rescue" not in broker.calls
+
+    now[0] += Rescuer.interval
+    keeper._round()
+    assert "rescue" in broker.calls
+    ours.close()
+    theirs.close()
 
 
 def test_after_an_outage_a_worker_without_a_keeper_leaves_others_a_whole_lease_too(now: list[float]) -> None:

@@ -61,15 +61,15 @@ class Headway:
     def take(
         self, database: Database, worker_id: str, shares: Sequence[tuple[str, int]], room: int, *, alone: bool
     ) -> list[Row]:
-        """As :meth:`Queries.take`."""
-        rows: list[Row] = []
+        """As :meth:`Queries.take`. Of two claims only the second finds anything, so one that fails leaves none."""
         if clock.monotonic() < self._until:
             rows = self._claims.take_behind(database, worker_id, shares, room, self._places, alone=alone)
             self._note(rows)
-            if len(rows) >= room:
+            if len(rows) < room:
+                self._until = 0.0
+            if rows:
                 return rows
-        self._until = 0.0
-        return rows + self._take_from_the_front(database, worker_id, shares, room - len(rows), alone)
+        return self._take_from_the_front(database, worker_id, shares, room, alone)
 
     def _take_from_the_front(
         self, database: Database, worker_id: str, shares: Sequence[tuple[str, int]], room: int, alone: bool
